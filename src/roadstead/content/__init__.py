@@ -1,0 +1,1 @@
+"""Stored bytes: one interface and its implementations."""
