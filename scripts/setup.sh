@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# Sets up this checkout. Run by make; repeating it costs a few milliseconds when nothing changed.
+#
+#   scripts/setup.sh runtime          .venv with what `roadstead serve` needs
+#   scripts/setup.sh dev              .venv with what the tests and checks need as well
+#   scripts/setup.sh packages NAME…   Debian packages: installed when root or with password-free sudo, else named
+#
+# Exit status of `packages`: 0 when all are there, 3 when some are missing and could not be installed.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+checkout=$(pwd -P)
+
+say() { printf '%s\n' "setup: $*" >&2; }
+die() { say "$@"; exit 1; }
+
+# The first of these that is new enough; PYTHON=… on the command line of make decides otherwise.
+find_python() {
+  local name path
+  for name in ${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11}; do
+    path=$(command -v "$name") || continue
+    if "$path" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then printf '%s\n' "$path"; return; fi
+  done
+  return 1
+}
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
+}
+
+may_install() {
+  command -v apt-get >/dev/null || return 1
+  [ "$(id -u)" = 0 ] || { command -v sudo >/dev/null && sudo -n true 2>/dev/null; }
+}
+
+is_installed() { dpkg-query -W -f='${db:Status-Status}\n' "$1" 2>/dev/null | grep -qx installed; }
+
+# The package lists of a new machine may be empty or old, so a failed install is tried once more after an update.
+# Tests and measurements start these programs themselves: a service that came along (docker-registry takes Roadstead's own
+# port) is not to run on the developer's machine, now or after the next boot.
+apt_install() {
+  local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120 --no-install-recommends install)
+  as_root "${apt[@]}" "$@" || { as_root apt-get -q update && as_root "${apt[@]}" "$@"; } || return
+  local name
+  for name in "$@"; do
+    if [ -d /run/systemd/system ] && systemctl cat "${name%-light}.service" >/dev/null 2>&1; then
+      as_root systemctl disable -q --now "${name%-light}.service"
+    fi
+  done
+}
+
+packages() {
+  local name missing=()
+  for name in "$@"; do is_installed "$name" || missing+=("$name"); done
+  [ ${#missing[@]} -gt 0 ] || return 0
+  if may_install; then
+    say "installing Debian packages: ${missing[*]}"
+    apt_install "${missing[@]}" >&2 || { say "could not install: ${missing[*]}"; return 3; }
+  else
+    say "missing, and neither root nor password-free sudo to install it: sudo apt-get install ${missing[*]}"
+    return 3
+  fi
+}
+
+# An interpreter of Debian's comes without ensurepip until its -venv package is there.
+usable_python() {
+  local python
+  python=$(find_python) || { packages python3 python3-venv && python=$(find_python); } || die "Python 3.11 or newer is needed, and none was found"
+  if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+    packages "$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')" || die "$python cannot make virtual environments"
+  fi
+  printf '%s\n' "$python"
+}
+
+# What an up-to-date .venv was made from. The path is part of it: a venv does not survive being moved.
+fingerprint() { { printf '%s\n' "$checkout"; cat "requirements/$1.txt" pyproject.toml scripts/setup.sh; } | sha256sum; }
+
+stands() { [ -x .venv/bin/python ] && [ "$(cat ".venv/.setup-$1" 2>/dev/null)" = "$(fingerprint "$1")" ]; }
+
+environment() {
+  local kind=$1 python
+  case $checkout in *[[:space:]]*) die "the path of this checkout contains a space ($checkout); scripts in a virtual environment cannot run from there" ;; esac
+  # The development environment holds everything of the runtime one.
+  if stands "$kind" || { [ "$kind" = runtime ] && stands dev; }; then return; fi
+  # Two makes at once (a server and a test run) must not install into each other.
+  mkdir -p .cache; exec 9>.cache/setup.lock; flock 9
+  if stands "$kind"; then return; fi
+  if ! [ -x .venv/bin/python ] || [ "$(.venv/bin/python -c 'import sys; print(sys.prefix)' 2>/dev/null)" != "$checkout/.venv" ]; then
+    python=$(usable_python)
+    say "making .venv with $python"
+    rm -rf .venv; "$python" -m venv .venv
+  fi
+  say "installing requirements/$kind.txt"
+  .venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes --only-binary :all: -r "requirements/$kind.txt"
+  .venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+  fingerprint "$kind" >".venv/.setup-$kind"
+}
+
+case ${1-} in
+  runtime | dev) environment "$1" ;;
+  packages) shift; packages "$@" ;;
+  *) sed -n '2,8p' "$0" >&2; exit 2 ;;
+esac
