@@ -1,0 +1,225 @@
+"""Contents, their digests, and the links that make them visible in a repository. The rule of their life is in `schema`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import Connection, Exists, and_, bindparam, delete, exists, or_, select, update
+
+from roadstead.metadata.database import Database
+from roadstead.metadata.projects import ProjectScope
+from roadstead.metadata.repositories import LIVE
+from roadstead.metadata.schema import (
+    blob_links,
+    contents,
+    digests,
+    from_microseconds,
+    manifest_references,
+    manifests,
+    projects,
+    repositories,
+)
+from roadstead.metadata.statements import insert_id, insert_new
+from roadstead.oci.digest import Digest
+
+
+class BlobRow(msgspec.Struct, frozen=True):
+    """A content as it is visible in one repository."""
+
+    content_id: int
+    size: int
+    store: str
+    key: str
+    touched_at: datetime
+
+
+class ContentRow(msgspec.Struct, frozen=True):
+    """A content, wherever it is linked."""
+
+    id: int
+    size: int
+    store: str
+    key: str
+
+
+_VISIBLE = (
+    select(contents.c.id, contents.c.size, contents.c.store, contents.c.key, blob_links.c.touched_at)
+    .select_from(digests)
+    .join(contents, contents.c.id == digests.c.content_id)
+    .join(blob_links, blob_links.c.content_id == contents.c.id)
+)
+
+
+class BlobSelects:
+    """The hot select of a blob GET and HEAD."""
+
+    def __init__(self, database: Database) -> None:
+        here = (blob_links.c.repository_id == bindparam("repository_id"), digests.c.digest == bindparam("digest"))
+        self._blob = database.hot(_VISIBLE.where(*here))
+
+    async def find(self, repository_id: int, digest: Digest) -> BlobRow | None:
+        """The blob as this repository sees it."""
+        row = await self._blob.first(repository_id=repository_id, digest=digest)
+        return row and BlobRow(row[0], row[1], row[2], row[3], from_microseconds(row[4]))
+
+
+def find(connection: Connection, digest: Digest) -> ContentRow | None:
+    """The live content known by `digest`."""
+    statement = select(contents.c.id, contents.c.size, contents.c.store, contents.c.key)
+    row = connection.execute(statement.join_from(digests, contents).where(digests.c.digest == digest)).first()
+    return row and ContentRow(*row)
+
+
+def visible(connection: Connection, repository_id: int, wanted: Iterable[Digest]) -> dict[str, int]:
+    """Those of `wanted` that the repository sees: digest → content id."""
+    statement = (
+        select(digests.c.digest, digests.c.content_id)
+        .join_from(digests, blob_links, blob_links.c.content_id == digests.c.content_id)
+        .where(blob_links.c.repository_id == repository_id)
+    )
+    found: dict[str, int] = {}
+    for digest in wanted:
+        row = connection.execute(statement.where(digests.c.digest == digest)).first()
+        if row is not None:
+            found[row[0]] = row[1]
+    return found
+
+
+def mountable(connection: Connection, digest: Digest, scope: ProjectScope, repository_id: int | None) -> ContentRow | None:
+    """The content, if a live repository of `scope` (and, where given, `repository_id`) links it."""
+    statement = (
+        select(contents.c.id, contents.c.size, contents.c.store, contents.c.key)
+        .select_from(digests)
+        .join(contents, contents.c.id == digests.c.content_id)
+        .join(blob_links, blob_links.c.content_id == contents.c.id)
+        .join(repositories, repositories.c.id == blob_links.c.repository_id)
+        .join(projects, projects.c.id == repositories.c.project_id)
+        .where(digests.c.digest == digest, LIVE, scope.condition())
+        .limit(1)
+    )
+    if repository_id is not None:
+        statement = statement.where(repositories.c.id == repository_id)
+    row = connection.execute(statement).first()
+    return row and ContentRow(*row)
+
+
+def add(connection: Connection, *, size: int, store: str, key: str, known_by: Iterable[Digest], now: datetime) -> int | None:
+    """Record stored bytes and their digests; None, and nothing is changed, if one of the digests names another content already."""
+    content_id = insert_id(connection, contents, {"size": size, "store": store, "key": key, "created_at": now})
+    for digest in known_by:
+        if not insert_new(connection, digests, {"digest": digest, "content_id": content_id}):
+            connection.execute(delete(digests).where(digests.c.content_id == content_id))
+            connection.execute(delete(contents).where(contents.c.id == content_id))
+            return None
+    return content_id
+
+
+def alias(connection: Connection, content_id: int, known_by: Iterable[Digest]) -> None:
+    """Let a content be known by these digests too."""
+    for digest in known_by:
+        insert_new(connection, digests, {"digest": digest, "content_id": content_id})
+
+
+def replace_key(connection: Connection, content_id: int, old_key: str, new_key: str, store: str) -> bool:
+    """Point a content whose bytes were lost to a fresh copy, by compare-and-swap on the key."""
+    statement = update(contents).where(contents.c.id == content_id, contents.c.key == old_key)
+    return connection.execute(statement.values(key=new_key, store=store)).rowcount == 1
+
+
+def link(connection: Connection, repository_id: int, content_id: int, account_id: int | None, now: datetime) -> bool:
+    """Make a content visible in a repository and clear its doom; False if the collector has taken it meanwhile."""
+    alive = update(contents).where(contents.c.id == content_id, contents.c.state == "stored").values(doomed_at=None)
+    if connection.execute(alive).rowcount == 0:
+        return False
+    row = {"repository_id": repository_id, "content_id": content_id, "linked_by": account_id, "linked_at": now, "touched_at": now}
+    if not insert_new(connection, blob_links, row):
+        touch(connection, repository_id, content_id, now)
+    return True
+
+
+def touch(connection: Connection, repository_id: int, content_id: int, now: datetime) -> bool:
+    """Give a link its full grace again; False if it is gone."""
+    return touch_all(connection, repository_id, [content_id], now) == 1
+
+
+def touch_all(connection: Connection, repository_id: int, content_ids: Collection[int], now: datetime) -> int:
+    """Give these links their full grace again; returns how many of them are there.
+
+    A push that relies on links touches them in its transaction: a collector at work at the same time then sees a
+    changed row and leaves it alone.
+    """
+    statement = update(blob_links).where(blob_links.c.repository_id == repository_id, blob_links.c.content_id.in_(content_ids))
+    return connection.execute(statement.values(touched_at=now)).rowcount if content_ids else 0
+
+
+def unlink(connection: Connection, repository_id: int, digest: Digest, now: datetime) -> bool:
+    """Take a blob out of a repository, at the user's word; doom it if that was its last link. False if it was not there."""
+    content_id = connection.execute(select(digests.c.content_id).where(digests.c.digest == digest)).scalar()
+    here = (blob_links.c.repository_id == repository_id, blob_links.c.content_id == content_id)
+    if content_id is None:
+        return False
+    _lock(connection, content_id)
+    if connection.execute(delete(blob_links).where(*here)).rowcount == 0:
+        return False
+    _doom_if_unlinked(connection, content_id, now)
+    return True
+
+
+def _lock(connection: Connection, content_id: int) -> None:
+    """Wait for other transactions on this content, so that two unlinks at once cannot each take the other's link for a reason to live."""
+    connection.execute(select(contents.c.id).where(contents.c.id == content_id).with_for_update())
+
+
+def _doom_if_unlinked(connection: Connection, content_id: int, now: datetime) -> None:
+    linked = exists().where(blob_links.c.content_id == contents.c.id)
+    connection.execute(
+        update(contents).where(contents.c.id == content_id, contents.c.doomed_at.is_(None), ~linked).values(doomed_at=now)
+    )
+
+
+def _referenced_in_repository() -> Exists:
+    return (
+        exists()
+        .where(manifest_references.c.content_id == blob_links.c.content_id)
+        .where(manifests.c.id == manifest_references.c.manifest_id)
+        .where(manifests.c.repository_id == blob_links.c.repository_id, manifests.c.deleted_at.is_(None))
+    )
+
+
+def unlink_loose(connection: Connection, untouched_since: datetime, now: datetime, limit: int) -> int:
+    """Unlink up to `limit` loose links that nobody has touched since; doom contents that thereby lost their last link."""
+    loose = and_(blob_links.c.touched_at < untouched_since, ~_referenced_in_repository())
+    rows = connection.execute(select(blob_links.c.repository_id, blob_links.c.content_id).where(loose).limit(limit)).all()
+    for repository_id, content_id in rows:
+        here = (blob_links.c.repository_id == repository_id, blob_links.c.content_id == content_id)
+        _lock(connection, content_id)
+        if connection.execute(delete(blob_links).where(*here, loose)).rowcount:
+            _doom_if_unlinked(connection, content_id, now)
+    return len(rows)
+
+
+def take_doomed(connection: Connection, doomed_before: datetime, limit: int) -> list[ContentRow]:
+    """Mark up to `limit` contents whose grace is over as being deleted, and forget their digests; also those a crash left marked.
+
+    Compare-and-swap: a content that was linked meanwhile is not taken.
+    """
+    over = and_(contents.c.state == "stored", contents.c.doomed_at < doomed_before)
+    candidates = select(contents.c.id, contents.c.size, contents.c.store, contents.c.key, contents.c.state)
+    taken = []
+    for row in connection.execute(candidates.where(or_(contents.c.state == "deleting", over)).limit(limit)).all():
+        linked = exists().where(blob_links.c.content_id == contents.c.id)
+        swap = update(contents).where(contents.c.id == row.id, over, ~linked).values(state="deleting")
+        if row.state == "deleting" or connection.execute(swap).rowcount:
+            connection.execute(delete(digests).where(digests.c.content_id == row.id))
+            taken.append(ContentRow(row.id, row.size, row.store, row.key))
+    return taken
+
+
+def forget(connection: Connection, content_id: int) -> None:
+    """Remove the row of a content whose bytes have been deleted."""
+    connection.execute(
+        update(manifest_references).where(manifest_references.c.content_id == content_id).values(content_id=None)
+    )
+    connection.execute(delete(contents).where(contents.c.id == content_id, contents.c.state == "deleting"))

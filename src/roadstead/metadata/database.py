@@ -1,0 +1,384 @@
+"""Transactions: how every query of this room runs, on SQLite and on PostgreSQL.
+
+Queries are plain synchronous functions of a SQLAlchemy `Connection`. `Database.write(work)` runs one as a transaction, `Database.read(work)` as
+a consistent read; a statement that must be fast is prepared once by `Database.hot(statement)`.
+
+* SQLite: one writer thread per process takes all waiting transactions as one batch: BEGIN IMMEDIATE (a deferred BEGIN that turns into a
+  writer fails with "database is locked" as soon as another process writes), a savepoint for each, one COMMIT with one fsync for all.
+  Reads run in a few threads, hot selects on a read-only connection on the loop itself, as they take some 5 µs.
+* PostgreSQL: `write` and `read` run on SQLAlchemy's asyncpg engine, hot selects on a raw asyncpg pool.
+
+`work` may be run again after a conflict, so it does nothing but talk to its connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
+
+from sqlalchemy import Connection, Engine, Select, create_engine, event, exc
+from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
+from sqlalchemy.dialects.sqlite.pysqlite import dialect as pysqlite_dialect
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from roadstead.errors import DatabaseFailed, Misconfigured, RoadsteadError, StorageFull
+
+T = TypeVar("T")
+Work = Callable[[Connection], T]
+Row = tuple[Any, ...]
+
+_BUSY_SECONDS: Final = 60.0
+_BATCH_LIMIT: Final = 256
+_PG_ATTEMPTS: Final = 8
+_RETRIED_SQLSTATES: Final = frozenset({"40001", "40P01"})  # serialization failure, deadlock detected
+
+
+class HotSelect(Protocol):
+    """A select that was compiled once. Values go in and come out as the database stores them (times in microseconds)."""
+
+    async def all(self, **values: object) -> list[Row]:
+        """Every row. Raises DatabaseFailed."""
+
+    async def first(self, **values: object) -> Row | None:
+        """The first row, or None. Raises DatabaseFailed."""
+
+
+class Database(Protocol):
+    """One database, opened by `open_database`. Safe to use from all tasks of one event loop."""
+
+    @property
+    def dialect(self) -> str:
+        """Either "sqlite" or "postgresql"."""
+
+    async def write(self, work: Work[T], *, durable: bool = True) -> T:
+        """Run `work` as one transaction and return its value once that is committed.
+
+        With `durable` the commit has reached the disk; without, a power cut (not a crash of the process) may undo it: only for
+        what nobody was promised, such as the progress of an upload. An exception from `work` rolls back its changes alone and is raised here.
+        Raises StorageFull or DatabaseFailed for the database's own failures.
+        """
+
+    async def read(self, work: Work[T]) -> T:
+        """Run `work` on one snapshot, read-only."""
+
+    def hot(self, statement: Select[Any]) -> HotSelect:
+        """Compile `statement` (named bind parameters only) for the hot path."""
+
+    async def check(self) -> None:
+        """Prove that the database answers. Raises DatabaseFailed."""
+
+    async def close(self) -> None:
+        """Finish what is waiting and close every connection."""
+
+
+async def open_database(url: str) -> Database:
+    """Open `sqlite:///path` or `postgresql://user:password@host/name`; the schema must be there (see `migrations.upgrade`)."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return SqliteDatabase(sqlite_path(url))
+    if parsed.get_backend_name() == "postgresql":
+        return await PostgresDatabase.connect(url)
+    raise Misconfigured(f"The database URL {parsed.render_as_string()} is neither sqlite:///… nor postgresql://….")
+
+
+def sqlite_path(url: str) -> Path:
+    """The file that a `sqlite:///…` URL names."""
+    name = make_url(url).database
+    if not name or name == ":memory:":
+        raise Misconfigured("An SQLite database needs a file: write sqlite:///path/to/roadstead.sqlite.")
+    return Path(name)
+
+
+def translate(error: BaseException) -> RoadsteadError:
+    """A driver's or SQLAlchemy's exception in words of the error tree."""
+    cause = getattr(error, "orig", None) or error
+    if getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or getattr(cause, "sqlstate", None) == "53100":
+        return StorageFull("The disk under the database is full.")
+    return DatabaseFailed(f"The registry's database failed: {cause}.")
+
+
+# --- SQLite ---------------------------------------------------------------------------------------------------------------------
+
+
+def sqlite_engine(path: Path, *, write: bool, **options: Any) -> Engine:
+    """An engine on the file: its transactions are BEGIN IMMEDIATE if they `write`, and read-only snapshots if not."""
+    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False}, **options)
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: sqlite3.Connection, _record: object) -> None:
+        _prepare_sqlite(connection, write=write)
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return engine
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, *, write: bool) -> None:
+    connection.isolation_level = None  # the module's own implicit BEGIN is deferred and comes too late
+    pragmas = ["foreign_keys=ON", "cache_size=-16384", "temp_store=MEMORY"]
+    pragmas += ["journal_mode=WAL", "synchronous=FULL"] if write else ["query_only=ON", "mmap_size=268435456"]
+    for pragma in pragmas:
+        connection.execute(f"PRAGMA {pragma}")
+
+
+class _Waiting(NamedTuple):
+    work: Work[Any]
+    durable: bool
+    done: Future[Any]
+
+
+class _SqliteWriter(threading.Thread):
+    """The one thread of a process that writes to the SQLite file; see the module's docstring."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(name="sqlite-writer", daemon=True)
+        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._engine = sqlite_engine(path, write=True)
+        self.start()
+
+    def submit(self, waiting: _Waiting) -> None:
+        self._queue.put(waiting)
+
+    def stop(self) -> None:
+        self._queue.put(None)
+        self.join()
+
+    def run(self) -> None:
+        with self._engine.connect() as connection:
+            while (first := self._queue.get()) is not None:
+                if batch := self._gather(first):
+                    self._commit(connection, batch)
+        self._engine.dispose()
+
+    def _gather(self, first: _Waiting) -> list[_Waiting]:
+        batch = [first]
+        while len(batch) < _BATCH_LIMIT:
+            try:
+                waiting = self._queue.get_nowait()
+            except queue.Empty:
+                break
+            if waiting is None:
+                self._queue.put(None)  # stop after this batch
+                break
+            batch.append(waiting)
+        # From here on a request that gives up no longer cancels its transaction.
+        return [waiting for waiting in batch if waiting.done.set_running_or_notify_cancel()]
+
+    def _commit(self, connection: Connection, batch: list[_Waiting]) -> None:
+        """Run a batch as one transaction; if the database itself fails, run its members one by one, so that each gets its own answer."""
+        outcomes: list[tuple[_Waiting, Any, Exception | None]] = []
+        try:
+            durable = any(waiting.durable for waiting in batch)
+            # On the driver's connection: SQLAlchemy would begin a transaction first, and inside one the pragma is refused.
+            _driver(connection).execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+            with connection.begin():
+                for waiting in batch:
+                    outcomes.append((waiting, *_attempt(connection, waiting.work, alone=len(batch) == 1)))
+        except exc.DBAPIError as error:
+            if len(batch) > 1:
+                for waiting in batch:
+                    self._commit(connection, [waiting])
+            else:
+                batch[0].done.set_exception(error if isinstance(error, exc.IntegrityError) else translate(error))
+            return
+        except Exception as error:  # noqa: BLE001 - a future that is never resolved would hang its request
+            outcomes = [(waiting, None, error) for waiting in batch]
+        for waiting, value, failure in outcomes:
+            if failure is None:
+                waiting.done.set_result(value)
+            else:
+                waiting.done.set_exception(failure)
+
+
+def _driver(connection: Connection) -> sqlite3.Connection:
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    return driver
+
+
+def _attempt(connection: Connection, work: Work[Any], *, alone: bool) -> tuple[Any, Exception | None]:
+    """Run `work` so that its failure undoes its own changes only; a failure of the database itself is raised."""
+    if alone:
+        return work(connection), None
+    try:
+        with connection.begin_nested():
+            return work(connection), None
+    except exc.DBAPIError as error:
+        if isinstance(error, exc.IntegrityError):
+            return None, error
+        raise
+    except Exception as error:  # noqa: BLE001 - handed to the one who asked
+        return None, error
+
+
+class SqliteDatabase:
+    """See `Database`."""
+
+    dialect = "sqlite"
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._writer = _SqliteWriter(path)
+        self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="sqlite-read")
+        self._engine = sqlite_engine(path, write=False, pool_size=4)
+        self._hot = sqlite3.connect(path, timeout=_BUSY_SECONDS, check_same_thread=False)
+        _prepare_sqlite(self._hot, write=False)
+
+    async def write(self, work: Work[T], *, durable: bool = True) -> T:
+        """See `Database.write`."""
+        done: Future[T] = Future()
+        self._writer.submit(_Waiting(work, durable, done))
+        return await asyncio.wrap_future(done)
+
+    async def read(self, work: Work[T]) -> T:
+        """See `Database.read`."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, work)
+
+    def _read(self, work: Work[T]) -> T:
+        try:
+            with self._engine.begin() as connection:
+                return work(connection)
+        except exc.DBAPIError as error:
+            raise translate(error) from error
+
+    def hot(self, statement: Select[Any]) -> HotSelect:
+        """See `Database.hot`."""
+        compiled = statement.compile(dialect=pysqlite_dialect())
+        return _SqliteHot(self._hot, str(compiled), _positions(compiled))
+
+    async def check(self) -> None:
+        """See `Database.check`."""
+        await self.read(lambda connection: connection.exec_driver_sql("SELECT 1"))
+
+    async def close(self) -> None:
+        """See `Database.close`."""
+        await asyncio.to_thread(self._writer.stop)
+        self._threads.shutdown()
+        self._engine.dispose()
+        self._hot.close()
+
+
+def _positions(compiled: Any) -> tuple[str, ...]:
+    if set(compiled.params) - set(compiled.positiontup) or any(value is not None for value in compiled.params.values()):
+        raise ValueError("a hot select takes named bind parameters only")
+    return tuple(compiled.positiontup)
+
+
+class _SqliteHot:
+    def __init__(self, connection: sqlite3.Connection, sql: str, positions: tuple[str, ...]) -> None:
+        self._execute = connection.execute
+        self._sql = sql
+        self._positions = positions
+
+    async def all(self, **values: object) -> list[Row]:
+        try:
+            return self._execute(self._sql, [values[name] for name in self._positions]).fetchall()
+        except sqlite3.Error as error:
+            raise translate(error) from error
+
+    async def first(self, **values: object) -> Row | None:
+        rows = await self.all(**values)
+        return rows[0] if rows else None
+
+
+# --- PostgreSQL -----------------------------------------------------------------------------------------------------------------
+
+
+class PostgresDatabase:
+    """See `Database`."""
+
+    dialect = "postgresql"
+
+    def __init__(self, engine: AsyncEngine, pool: Any) -> None:
+        self._engine = engine
+        self._pool = pool
+
+    @classmethod
+    async def connect(cls, url: str) -> PostgresDatabase:
+        """Open the pools; raises DatabaseFailed when the server cannot be reached."""
+        import asyncpg  # noqa: PLC0415 - an SQLite site never pays for it
+
+        try:
+            pool = await asyncpg.create_pool(str(url), min_size=1, max_size=10, command_timeout=60)
+        except (OSError, asyncpg.PostgresError) as error:
+            raise translate(error) from error
+        return cls(postgres_engine(url), pool)
+
+    async def write(self, work: Work[T], *, durable: bool = True) -> T:
+        """See `Database.write`."""
+        for attempt in range(_PG_ATTEMPTS):
+            try:
+                async with self._engine.begin() as connection:
+                    if not durable:
+                        await connection.exec_driver_sql("SET LOCAL synchronous_commit TO OFF")
+                    return await connection.run_sync(work)
+            except exc.IntegrityError:
+                raise
+            except exc.DBAPIError as error:
+                if getattr(error.orig, "sqlstate", None) not in _RETRIED_SQLSTATES or attempt == _PG_ATTEMPTS - 1:
+                    raise translate(error) from error
+            except OSError as error:
+                raise translate(error) from error
+        raise AssertionError("unreachable")
+
+    async def read(self, work: Work[T]) -> T:
+        """See `Database.read`."""
+        try:
+            async with self._engine.connect() as connection:
+                await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+                return await connection.run_sync(work)
+        except (exc.DBAPIError, OSError) as error:
+            raise translate(error) from error
+
+    def hot(self, statement: Select[Any]) -> HotSelect:
+        """See `Database.hot`."""
+        compiled = statement.compile(dialect=asyncpg_dialect())
+        return _PostgresHot(self._pool, str(compiled), _positions(compiled))
+
+    async def check(self) -> None:
+        """See `Database.check`."""
+        try:
+            await self._pool.fetchval("SELECT 1")
+        except Exception as error:
+            raise translate(error) from error
+
+    async def close(self) -> None:
+        """See `Database.close`."""
+        await self._pool.close()
+        await self._engine.dispose()
+
+
+class _PostgresHot:
+    def __init__(self, pool: Any, sql: str, positions: tuple[str, ...]) -> None:
+        self._pool = pool
+        self._sql = sql
+        self._positions = positions
+
+    async def all(self, **values: object) -> list[Row]:
+        import asyncpg  # noqa: PLC0415 - already imported here, see connect
+
+        try:
+            rows = await self._pool.fetch(self._sql, *(values[name] for name in self._positions))
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise translate(error) from error
+        return [tuple(row) for row in rows]
+
+    async def first(self, **values: object) -> Row | None:
+        rows = await self.all(**values)
+        return rows[0] if rows else None
+
+
+def postgres_engine(url: str) -> AsyncEngine:
+    """SQLAlchemy's engine for a `postgresql://…` URL."""
+    return create_async_engine(make_url(url).set(drivername="postgresql+asyncpg"), pool_size=10, max_overflow=10, pool_pre_ping=False)
+
+

@@ -1,0 +1,216 @@
+"""Manifests, with their exact bytes, and what they refer to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import Connection, and_, bindparam, delete, exists, select, update
+
+from roadstead.metadata.database import Database
+from roadstead.metadata.schema import blob_links, manifest_references, manifests, projects, repositories, tags
+from roadstead.metadata.statements import insert_id
+from roadstead.oci.digest import Digest
+from roadstead.oci.reference import RepositoryName, TagName
+
+
+class ManifestRow(msgspec.Struct, frozen=True):
+    """One live manifest as a pull needs it, with the project and the repository that it was found in."""
+
+    project_id: int
+    project_name: str
+    public: bool
+    repository_id: int
+    manifest_id: int
+    tag_id: int | None
+    digest: Digest
+    media_type: str
+    content: bytes
+
+
+class ReferrerRow(msgspec.Struct, frozen=True):
+    """One manifest as the referrers list describes it."""
+
+    manifest_id: int
+    digest: Digest
+    media_type: str
+    artifact_type: str | None
+    annotations: dict[str, str]
+    size: int
+
+
+class ReferenceRow(msgspec.Struct, frozen=True):
+    """One thing that a manifest refers to: `role` is config, layer or manifest."""
+
+    role: str
+    digest: Digest
+    content_id: int | None
+
+
+class NewManifest(msgspec.Struct, frozen=True):
+    """A manifest to be recorded."""
+
+    repository_id: int
+    digest: Digest
+    media_type: str
+    artifact_type: str | None
+    subject: Digest | None
+    annotations: dict[str, str]
+    content: bytes
+    references: tuple[ReferenceRow, ...]
+    pushed_by: int | None
+    pushed_at: datetime
+
+
+class ManifestSelects:
+    """The hot selects of a manifest GET and HEAD."""
+
+    def __init__(self, database: Database) -> None:
+        place = (projects.c.id, projects.c.name, projects.c.public, repositories.c.id, manifests.c.id)
+        what = (manifests.c.digest, manifests.c.media_type, manifests.c.content)
+        repository = and_(
+            projects.c.name == bindparam("project"),
+            projects.c.deleted_at.is_(None),
+            repositories.c.project_id == projects.c.id,
+            repositories.c.path == bindparam("path"),
+            repositories.c.deleted_at.is_(None),
+        )
+        live_tag = and_(
+            tags.c.repository_id == repositories.c.id, tags.c.name == bindparam("tag"), tags.c.deleted_at.is_(None)
+        )
+        by_tag = select(*place, tags.c.id, *what).where(repository, live_tag, manifests.c.id == tags.c.manifest_id)
+        by_digest = select(*place, manifests.c.id, *what).where(
+            repository,
+            manifests.c.repository_id == repositories.c.id,
+            manifests.c.digest == bindparam("digest"),
+            manifests.c.deleted_at.is_(None),
+        )
+        self._by_tag = database.hot(by_tag)
+        self._by_digest = database.hot(by_digest)
+
+    async def by_tag(self, name: RepositoryName, tag: TagName) -> ManifestRow | None:
+        """The manifest that the tag points to."""
+        row = await self._by_tag.first(project=name.project, path=name.path, tag=tag)
+        return row and ManifestRow(row[0], row[1], bool(row[2]), row[3], row[4], row[5], Digest(row[6]), row[7], row[8])
+
+    async def by_digest(self, name: RepositoryName, digest: Digest) -> ManifestRow | None:
+        """The manifest of that digest."""
+        row = await self._by_digest.first(project=name.project, path=name.path, digest=digest)
+        return row and ManifestRow(row[0], row[1], bool(row[2]), row[3], row[4], None, Digest(row[6]), row[7], row[8])
+
+
+_LIVE = manifests.c.deleted_at.is_(None)
+
+
+def find_id(connection: Connection, repository_id: int, digest: Digest) -> int | None:
+    """The id of the live manifest of that digest."""
+    statement = select(manifests.c.id).where(manifests.c.repository_id == repository_id, manifests.c.digest == digest, _LIVE)
+    return connection.execute(statement).scalar()
+
+
+def add(connection: Connection, new: NewManifest) -> int:
+    """Record a manifest and its references; returns its id. Raises IntegrityError if a live one of the same digest is there."""
+    values = {
+        "repository_id": new.repository_id,
+        "digest": new.digest,
+        "media_type": new.media_type,
+        "artifact_type": new.artifact_type,
+        "subject_digest": new.subject,
+        "annotations": msgspec.json.encode(new.annotations).decode(),
+        "size": len(new.content),
+        "pushed_at": new.pushed_at,
+        "pushed_by": new.pushed_by,
+        "content": new.content,
+    }
+    manifest_id = insert_id(connection, manifests, values)
+    _set_references(connection, manifest_id, new.references)
+    return manifest_id
+
+
+def repush(connection: Connection, manifest_id: int, new: NewManifest) -> None:
+    """The same manifest came again: its media type is the newest push's, and content that was absent then may be here now."""
+    values = {
+        "media_type": new.media_type,
+        "artifact_type": new.artifact_type,
+        "pushed_at": new.pushed_at,
+        "pushed_by": new.pushed_by,
+    }
+    connection.execute(update(manifests).where(manifests.c.id == manifest_id).values(values))
+    connection.execute(delete(manifest_references).where(manifest_references.c.manifest_id == manifest_id))
+    _set_references(connection, manifest_id, new.references)
+
+
+def _set_references(connection: Connection, manifest_id: int, references: Iterable[ReferenceRow]) -> None:
+    rows = [
+        {"manifest_id": manifest_id, "position": position, "role": one.role, "digest": one.digest, "content_id": one.content_id}
+        for position, one in enumerate(references)
+    ]
+    if rows:
+        connection.execute(manifest_references.insert(), rows)
+
+
+def missing(connection: Connection, repository_id: int, wanted: Iterable[Digest]) -> list[Digest]:
+    """Those of `wanted` that are not live manifests of the repository."""
+    return [digest for digest in wanted if find_id(connection, repository_id, digest) is None]
+
+
+def delete_one(connection: Connection, manifest_id: int, now: datetime) -> bool:
+    """Mark a manifest as deleted and give the links of its contents a last full grace; False if it was deleted already."""
+    gone = update(manifests).where(manifests.c.id == manifest_id, _LIVE).values(deleted_at=now)
+    if connection.execute(gone).rowcount == 0:
+        return False
+    mine = (
+        exists()
+        .where(manifest_references.c.manifest_id == manifest_id)
+        .where(manifest_references.c.content_id == blob_links.c.content_id)
+    )
+    repository = select(manifests.c.repository_id).where(manifests.c.id == manifest_id).scalar_subquery()
+    connection.execute(update(blob_links).where(blob_links.c.repository_id == repository, mine).values(touched_at=now))
+    return True
+
+
+_REFERRER = (
+    manifests.c.id,
+    manifests.c.digest,
+    manifests.c.media_type,
+    manifests.c.artifact_type,
+    manifests.c.annotations,
+    manifests.c.size,
+)
+
+
+def referrers(
+    connection: Connection, repository_id: int, subject: Digest, artifact_type: str | None, after: int, limit: int
+) -> list[ReferrerRow]:
+    """Live manifests whose subject is `subject`, by id, at most `limit` of them after the id `after`."""
+    statement = (
+        select(*_REFERRER)
+        .where(manifests.c.repository_id == repository_id, manifests.c.subject_digest == subject, _LIVE, manifests.c.id > after)
+        .order_by(manifests.c.id)
+        .limit(limit)
+    )
+    if artifact_type is not None:
+        statement = statement.where(manifests.c.artifact_type == artifact_type)
+    return [_referrer(row) for row in connection.execute(statement)]
+
+
+def described(connection: Connection, repository_id: int, wanted: Iterable[Digest]) -> list[ReferrerRow]:
+    """Those of `wanted` that are live manifests of the repository, described as referrers."""
+    statement = select(*_REFERRER).where(manifests.c.repository_id == repository_id, _LIVE)
+    rows = (connection.execute(statement.where(manifests.c.digest == digest)).first() for digest in wanted)
+    return [_referrer(row) for row in rows if row is not None]
+
+
+def _referrer(row: tuple[int, str, str, str | None, str, int]) -> ReferrerRow:
+    return ReferrerRow(row[0], Digest(row[1]), row[2], row[3], msgspec.json.decode(row[4], type=dict[str, str]), row[5])
+
+
+def content_by_tag(connection: Connection, repository_id: int, tag: TagName) -> bytes | None:
+    """The bytes of the manifest that a tag points to."""
+    statement = (
+        select(manifests.c.content)
+        .join_from(tags, manifests, manifests.c.id == tags.c.manifest_id)
+        .where(tags.c.repository_id == repository_id, tags.c.name == tag, tags.c.deleted_at.is_(None))
+    )
+    return connection.execute(statement).scalar()

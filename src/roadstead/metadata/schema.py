@@ -1,0 +1,285 @@
+"""Every table, declared once, for SQLite and PostgreSQL alike.
+
+    accounts ─┬─< projects ──< repositories ─┬─< manifests ──< manifest_references >─┐
+              │                              ├─< tags, tag_history                   │
+              │                              ├─< blob_links >── contents ──< digests │
+              │                              └─< uploads          └──────────────────┘
+              └─< events (outbox)
+
+* Ids are 64-bit and never reused (AUTOINCREMENT, identity): outside clients keep them. Rows refer to each other by id, so a rename is one row.
+* What a user deletes is marked with `deleted_at` first; the unique indexes count only live rows.
+* A **content** row is bytes in the content store. Its digests are aliases: the same bytes may be known by sha256 and by sha512.
+* A **blob link** makes a content visible in one repository; nothing else does.
+* A **manifest** is repository + digest as pushed, with its exact bytes, so that a manifest GET is one query.
+
+Life of content, said once (the collector is `upkeep.collect`):
+
+* A link is *loose* when no live manifest of its repository refers to its content. A link that has been loose and untouched
+  (`blob_links.touched_at`) for the grace period may be unlinked. Pushing, mounting and a HEAD that answers 200 touch it.
+* The last unlink of a content sets `contents.doomed_at`; linking again, by push or mount, clears it, in the same row.
+* Bytes go only when `doomed_at` is older than a second grace period, longer than any presigned URL lives, by compare-and-swap on
+  `doomed_at` and `state`: who links first wins, who collects first makes the content absent for everybody.
+
+Times are BIGINT microseconds since 1970-01-01T00:00Z, the same on both databases and as cheap to compare as an integer.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Dialect,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    false,
+    text,
+)
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def to_microseconds(moment: datetime) -> int:
+    """Microseconds since the epoch, as stored; exact."""
+    return (moment - EPOCH) // _MICROSECOND
+
+
+def from_microseconds(stored: int) -> datetime:
+    """The aware UTC time of a stored value; exact."""
+    return EPOCH + timedelta(microseconds=stored)
+
+
+class Moment(TypeDecorator[datetime]):
+    """An aware UTC time, stored as microseconds since the epoch."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        """Aware time to integer; a naive time raises TypeError."""
+        return None if value is None else to_microseconds(value)
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
+        """Integer to aware time."""
+        return None if value is None else from_microseconds(value)
+
+
+# Names sort by their bytes (distribution-spec "Listing Tags": ASCIIbetical), which SQLite does by itself.
+Name = String().with_variant(String(collation="C"), "postgresql")
+# SQLite makes only a column of type exactly INTEGER its 64-bit row id.
+Id = BigInteger().with_variant(Integer, "sqlite")
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _id() -> Column[int]:
+    return Column("id", Id, Identity(always=False), primary_key=True)
+
+
+def _ref(name: str, target: str, *, nullable: bool = False, **options: Any) -> Column[int]:
+    return Column(name, Id, ForeignKey(f"{target}.id"), nullable=nullable, **options)
+
+
+def _live_unique(name: str, *columns: Any) -> Index:
+    """Unique among rows that are not deleted."""
+    return Index(name, *columns, unique=True, sqlite_where=text("deleted_at IS NULL"), postgresql_where=text("deleted_at IS NULL"))
+
+
+def _where(condition: str) -> dict[str, Any]:
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+
+
+accounts = Table(
+    "accounts",
+    metadata,
+    _id(),
+    Column("name", Name, nullable=False, unique=True),
+    Column("password_hash", Text),
+    Column("is_admin", Boolean, nullable=False, server_default=false()),
+    Column("created_at", Moment, nullable=False),
+    Column("disabled_at", Moment),
+    sqlite_autoincrement=True,
+)
+
+projects = Table(
+    "projects",
+    metadata,
+    _id(),
+    Column("name", Name, nullable=False),
+    Column("public", Boolean, nullable=False, server_default=false()),
+    _ref("owner_id", "accounts", nullable=True),
+    Column("created_at", Moment, nullable=False),
+    Column("deleted_at", Moment),
+    _live_unique("uq_projects_name_live", "name"),
+    sqlite_autoincrement=True,
+)
+
+repositories = Table(
+    "repositories",
+    metadata,
+    _id(),
+    _ref("project_id", "projects"),
+    Column("path", Name, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("deleted_at", Moment),
+    Column("pull_count", BigInteger, nullable=False, server_default="0"),
+    Column("last_pulled_at", Moment),
+    _live_unique("uq_repositories_project_id_path_live", "project_id", "path"),
+    sqlite_autoincrement=True,
+)
+
+contents = Table(
+    "contents",
+    metadata,
+    _id(),
+    Column("size", BigInteger, nullable=False),
+    Column("state", String, nullable=False, server_default="stored"),
+    Column("store", String, nullable=False),
+    Column("key", String, nullable=False),
+    Column("encryption_key_id", String),
+    Column("created_at", Moment, nullable=False),
+    Column("doomed_at", Moment),
+    CheckConstraint("state IN ('stored', 'deleting')", name="state"),
+    Index("ix_contents_doomed_at", "doomed_at", **_where("doomed_at IS NOT NULL")),
+    Index("uq_contents_store_key", "store", "key", unique=True),
+    sqlite_autoincrement=True,
+)
+
+digests = Table(
+    "digests",
+    metadata,
+    Column("digest", Name, primary_key=True),
+    _ref("content_id", "contents", index=True),
+)
+
+blob_links = Table(
+    "blob_links",
+    metadata,
+    _ref("repository_id", "repositories", primary_key=True),
+    _ref("content_id", "contents", primary_key=True, index=True),
+    Column("linked_at", Moment, nullable=False),
+    _ref("linked_by", "accounts", nullable=True),
+    Column("touched_at", Moment, nullable=False, index=True),
+)
+
+manifests = Table(
+    "manifests",
+    metadata,
+    _id(),
+    _ref("repository_id", "repositories"),
+    Column("digest", Name, nullable=False),
+    Column("media_type", String, nullable=False),
+    Column("artifact_type", String),
+    Column("subject_digest", String),
+    Column("annotations", Text, nullable=False, server_default="{}"),
+    Column("size", BigInteger, nullable=False),
+    Column("pushed_at", Moment, nullable=False),
+    _ref("pushed_by", "accounts", nullable=True),
+    Column("pull_count", BigInteger, nullable=False, server_default="0"),
+    Column("last_pulled_at", Moment),
+    Column("deleted_at", Moment),
+    Column("content", LargeBinary, nullable=False),
+    _live_unique("uq_manifests_repository_id_digest_live", "repository_id", "digest"),
+    Index("ix_manifests_subject", "repository_id", "subject_digest", **_where("subject_digest IS NOT NULL AND deleted_at IS NULL")),
+    sqlite_autoincrement=True,
+)
+
+manifest_references = Table(
+    "manifest_references",
+    metadata,
+    _ref("manifest_id", "manifests", primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("role", String, nullable=False),
+    Column("digest", String, nullable=False),
+    _ref("content_id", "contents", nullable=True, index=True),
+    CheckConstraint("role IN ('config', 'layer', 'manifest')", name="role"),
+)
+
+tags = Table(
+    "tags",
+    metadata,
+    _id(),
+    _ref("repository_id", "repositories"),
+    Column("name", Name, nullable=False),
+    _ref("manifest_id", "manifests", index=True),
+    Column("created_at", Moment, nullable=False),
+    Column("pushed_at", Moment, nullable=False),
+    _ref("pushed_by", "accounts", nullable=True),
+    Column("pull_count", BigInteger, nullable=False, server_default="0"),
+    Column("last_pulled_at", Moment),
+    Column("deleted_at", Moment),
+    _live_unique("uq_tags_repository_id_name_live", "repository_id", "name"),
+    sqlite_autoincrement=True,
+)
+
+tag_history = Table(
+    "tag_history",
+    metadata,
+    _id(),
+    _ref("repository_id", "repositories"),
+    Column("tag", Name, nullable=False),
+    Column("old_digest", String),
+    Column("new_digest", String),
+    _ref("actor_id", "accounts", nullable=True),
+    Column("at", Moment, nullable=False),
+    Index("ix_tag_history_repository_id_tag", "repository_id", "tag", "id"),
+    sqlite_autoincrement=True,
+)
+
+uploads = Table(
+    "uploads",
+    metadata,
+    _id(),
+    Column("token", String, nullable=False, unique=True),
+    _ref("repository_id", "repositories"),
+    _ref("account_id", "accounts", nullable=True),
+    Column("offset", BigInteger, nullable=False),
+    Column("state", LargeBinary, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("claimed_until", Moment),
+    Column("started_at", Moment, nullable=False),
+    Column("touched_at", Moment, nullable=False, index=True),
+    sqlite_autoincrement=True,
+)
+
+events = Table(
+    "events",
+    metadata,
+    _id(),
+    Column("type", String, nullable=False),
+    _ref("actor_id", "accounts", nullable=True),
+    _ref("project_id", "projects", nullable=True),
+    _ref("repository_id", "repositories", nullable=True),
+    _ref("manifest_id", "manifests", nullable=True),
+    Column("tag", String),
+    Column("old_digest", String),
+    Column("new_digest", String),
+    Column("at", Moment, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("claimed_by", String),
+    Column("claimed_until", Moment),
+    Column("done_at", Moment),
+    Index("ix_events_pending", "claimed_until", "id", **_where("done_at IS NULL")),
+    sqlite_autoincrement=True,
+)
