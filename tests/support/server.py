@@ -1,0 +1,145 @@
+"""The real server as a child process: what protocol tests, journeys and benchmarks talk to."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+import httpx2
+
+ADMIN_PASSWORD = "correct horse battery"
+DEADLINE = 30.0  # Seconds that the server may take to become ready or to go away.
+
+
+class ServerError(AssertionError):
+    """The server did not start or stop as it must; the message ends with the last lines of its log."""
+
+
+class RoadsteadServer:
+    """`roadstead serve` on a loopback port of its own, with its data in `data` and its output in `log` (beside the data).
+
+    As a context manager it is started on entry and gone on exit.
+    `environment` is added to a clean environment, `arguments` to the command line. Port and data stay the same for the object's
+    whole life, so that `start` after `stop` or `kill` is a restart.
+    """
+
+    def __init__(self, data: Path, environment: Mapping[str, str] | None = None, arguments: Sequence[str] = ()) -> None:
+        self.data = data
+        self.log = data.with_name(data.name + ".log")
+        self.admin_password = ADMIN_PASSWORD
+        self.port = free_port()
+        self.host = f"127.0.0.1:{self.port}"
+        self.url = f"http://{self.host}"
+        self._environment = {"ROADSTEAD_ADMIN_PASSWORD": self.admin_password, **(environment or {})}
+        self._arguments = tuple(arguments)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> RoadsteadServer:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.kill()
+
+    @property
+    def pid(self) -> int:
+        """The main process, which leads a process group of its own."""
+        assert self._process is not None, "the server is not running"
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start, and return when `/health/ready` answers 200. Raises ServerError if that does not happen in time."""
+        assert self._process is None, "the server is already running"
+        program = Path(sys.executable).with_name("roadstead")
+        command = [str(program), "serve", "--data", str(self.data), "--listen", self.host, *self._arguments]
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("ROADSTEAD_")}
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**clean, **self._environment}, start_new_session=True
+            )
+        try:
+            self._until(self._is_ready, "become ready")
+        except BaseException:
+            self.kill()
+            raise
+
+    def stop(self) -> int:
+        """Ask the server to finish (SIGTERM); return its exit status. Raises ServerError if it stays."""
+        process, self._process = self._process, None
+        assert process is not None, "the server is not running"
+        process.terminate()
+        try:
+            return process.wait(DEADLINE)
+        except subprocess.TimeoutExpired:
+            raise ServerError(f"the server did not stop within {DEADLINE:.0f} s of SIGTERM\n{self.last_lines()}") from None
+        finally:
+            self._sweep(process)
+
+    def kill(self) -> None:
+        """SIGKILL to every process of the server at once; returns when they are gone. No error if it does not run."""
+        process, self._process = self._process, None
+        if process is not None:
+            self._sweep(process)
+
+    def http(self, *, anonymous: bool = False, timeout: float = 30.0) -> httpx2.Client:
+        """A client for requests made by hand, as the administrator (Basic) or as nobody. Paths are relative to the server's root."""
+        auth = None if anonymous else ("admin", self.admin_password)
+        return httpx2.Client(base_url=self.url, auth=auth, timeout=timeout, trust_env=False)
+
+    def last_lines(self, count: int = 40) -> str:
+        """The end of the log, for messages."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-count:])
+
+    def _sweep(self, process: subprocess.Popen[bytes]) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(DEADLINE)
+        # The workers are not our children, so they cannot be waited for; but a restart needs their port.
+        self._until(lambda: not listening(self.port), "let go of its port")
+
+    def _is_ready(self) -> bool:
+        assert self._process is not None
+        if self._process.poll() is not None:
+            raise ServerError(f"the server ended with status {self._process.returncode}\n{self.last_lines()}")
+        try:
+            with urllib.request.urlopen(f"{self.url}/health/ready", timeout=DEADLINE) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, ConnectionError):
+            return False
+
+    def _until(self, condition: Callable[[], bool], what: str) -> None:
+        if not poll(condition):
+            raise ServerError(f"the server did not {what} within {DEADLINE:.0f} s\n{self.last_lines()}")
+
+
+def poll(condition: Callable[[], bool], deadline: float = DEADLINE) -> bool:
+    """Ask `condition` every 20 ms, for what happens in another process without an event; False if `deadline` seconds pass."""
+    end = time.monotonic() + deadline
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def listening(port: int) -> bool:
+    """Whether something accepts connections on this port of the loopback interface."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
