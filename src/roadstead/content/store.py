@@ -89,8 +89,9 @@ class StoredKey(msgspec.Struct, frozen=True):
 class Writer(Protocol):
     """An open upload. Use it from one task; end it with exactly one of `suspend`, `seal` or `discard`.
 
-    Errors of the medium surface from any call, as StorageFull or StoreFailed; after one, `suspend` still works if anything can be
-    saved (its offset is then what is really there) and `discard` always may be called.
+    Errors of the medium surface from any call, as StorageFull or StoreFailed, also from `suspend`. After one, `write` and `seal`
+    raise it again; calling `suspend` (again) saves what can be saved, its offset being what is really there, or raises if nothing can;
+    `discard` always may be called. A call whose task is cancelled leaves the writer usable: end it by `suspend` or `discard`.
     """
 
     @property
@@ -130,7 +131,10 @@ class ContentStore(Protocol):
         """Which store this is, as recorded beside each key: "memory", "file" or "s3"."""
 
     async def begin(self, algorithms: Collection[str] = ()) -> Progress:
-        """Start an upload at offset 0, hashing by sha256 and also by `algorithms` from the first byte on. Cheap: no bytes are touched yet."""
+        """Start an upload at offset 0, hashing by sha256 and also by `algorithms` from the first byte on.
+
+        Cheap: no bytes are touched yet. Raises UnsupportedAlgorithm.
+        """
 
     async def resume(self, state: UploadState, expected: int | None = None) -> Writer:
         """Open a writer where `state` stands; `expected` is how many bytes this request announced (None: unknown).
@@ -141,8 +145,9 @@ class ContentStore(Protocol):
     async def open(self, key: str, size: int, span: Span | None = None, *, elsewhere: bool = False) -> Opened:
         """Open content for reading: all of it, or `span`.
 
-        Existence and size are checked before this returns: raises ContentDamaged if the key is missing or does not have `size` bytes, so that the
-        caller can still answer with an error. `Elsewhere` is returned only if the caller allows it; for it the check may be left out.
+        Existence and size are checked before this returns: raises ContentDamaged if the key is missing or does not have `size`
+        bytes, so that the caller can still answer with an error. `Elsewhere` is returned only if the caller allows it; for it the
+        check may be left out.
         """
 
     async def holds(self, key: str, size: int) -> bool:
