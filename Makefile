@@ -58,7 +58,6 @@ format: dev ## Format the code and mend what can be mended by itself
 
 .PHONY: bench
 bench: dev ## Measure Roadstead beside Debian's docker-registry and nginx
-	@scripts/setup.sh packages docker-registry nginx-light wrk
 	@$(VENV)/python -m bench $(ARGS)
 
 # uv comes from a throw-away environment, so that it is no dependency of anything. ARGS=--upgrade takes newer versions.

@@ -35,17 +35,9 @@ may_install() {
 is_installed() { dpkg-query -W -f='${db:Status-Status}\n' "$1" 2>/dev/null | grep -qx installed; }
 
 # The package lists of a new machine may be empty or old, so a failed install is tried once more after an update.
-# Tests and measurements start these programs themselves: a service that came along (docker-registry takes Roadstead's own
-# port) is not to run on the developer's machine, now or after the next boot.
 apt_install() {
   local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120 --no-install-recommends install)
-  as_root "${apt[@]}" "$@" || { as_root apt-get -q update && as_root "${apt[@]}" "$@"; } || return
-  local name
-  for name in "$@"; do
-    if [ -d /run/systemd/system ] && systemctl cat "${name%-light}.service" >/dev/null 2>&1; then
-      as_root systemctl disable -q --now "${name%-light}.service"
-    fi
-  done
+  as_root "${apt[@]}" "$@" || { as_root apt-get -q update && as_root "${apt[@]}" "$@"; }
 }
 
 packages() {

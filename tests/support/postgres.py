@@ -11,22 +11,21 @@ import re
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.server import free_port, poll
+
 OWNER = "roadstead"
 """The database superuser that the tests connect as; nothing to do with accounts of the system."""
-START_SECONDS = 30.0
 STOP_SECONDS = 15.0
 
 
-class PostgresMissingError(Exception):
+class PostgresMissing(Exception):
     """There is no PostgreSQL server on this machine that this account could start."""
 
 
@@ -55,10 +54,10 @@ class Postgres:
 
 
 def find_binaries() -> Path:
-    """The directory of the newest PostgreSQL server that is installed. Raises PostgresMissingError."""
+    """The directory of the newest PostgreSQL server that is installed. Raises PostgresMissing."""
     found = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/postgres")]
     if not found:
-        raise PostgresMissingError("PostgreSQL is not installed: apt-get install postgresql")
+        raise PostgresMissing("PostgreSQL is not installed: apt-get install postgresql")
     return max(found, key=_version)
 
 
@@ -83,9 +82,7 @@ def _give_to_owner(directory: Path) -> None:
         try:
             account = pwd.getpwnam("postgres")
         except KeyError:
-            raise PostgresMissingError(
-                "PostgreSQL does not run as root, and the account 'postgres' of Debian's package is missing"
-            ) from None
+            raise PostgresMissing("PostgreSQL does not run as root, and the account 'postgres' of Debian's package is missing") from None
         os.chown(directory, account.pw_uid, account.pw_gid)
 
 
@@ -98,13 +95,6 @@ def _initialise(binaries: Path, data: Path) -> None:
     done = subprocess.run(command, check=False, cwd=data.parent, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"initdb failed: {done.stdout}{done.stderr}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _settings(port: int) -> list[str]:
@@ -122,12 +112,10 @@ def _settings(port: int) -> list[str]:
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], binaries: Path, port: int, log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    ready = [str(binaries / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port), "-t", "1"]
-    while subprocess.run(ready, check=False).returncode != 0:
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"PostgreSQL did not start: {log.read_text(errors='replace')}")
-        time.sleep(0.05)  # a server that starts tells nobody; this is its poll, bounded by the deadline
+    command = [str(binaries / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port), "-t", "1"]
+    answered = poll(lambda: process.poll() is not None or subprocess.run(command, check=False).returncode == 0)
+    if not answered or process.poll() is not None:
+        raise RuntimeError(f"PostgreSQL did not start: {log.read_text(errors='replace')}")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -140,13 +128,13 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def start_postgres() -> Iterator[Postgres]:
-    """Start a server of its own in a temporary directory, give it out once, and stop it whatever happens. Raises PostgresMissingError."""
+    """Start a server of its own in a temporary directory, give it out once, and stop it whatever happens. Raises PostgresMissing."""
     binaries = find_binaries()
     home = Path(tempfile.mkdtemp(prefix="roadstead-postgres-"))
     try:
         _give_to_owner(home)
         _initialise(binaries, home / "data")
-        port = _free_port()
+        port = free_port()
         with (home / "log").open("wb") as log:
             command = [*_as_owner(), str(binaries / "postgres"), "-D", str(home / "data"), *_settings(port)]
             process = subprocess.Popen(command, cwd=home, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -164,7 +152,7 @@ def postgres() -> Iterator[Postgres]:
     """A PostgreSQL server for the whole session. Skips by name where there is none; with ROADSTEAD_REQUIRE_POSTGRES=1 that is a failure."""
     try:
         yield from start_postgres()
-    except PostgresMissingError as missing:
+    except PostgresMissing as missing:
         if os.environ.get("ROADSTEAD_REQUIRE_POSTGRES") == "1":
             pytest.fail(str(missing))
         pytest.skip(str(missing))
