@@ -174,9 +174,7 @@ def _lock(connection: Connection, content_id: int) -> None:
 
 def _doom_if_unlinked(connection: Connection, content_id: int, now: datetime) -> None:
     linked = exists().where(blob_links.c.content_id == contents.c.id)
-    connection.execute(
-        update(contents).where(contents.c.id == content_id, contents.c.doomed_at.is_(None), ~linked).values(doomed_at=now)
-    )
+    connection.execute(update(contents).where(contents.c.id == content_id, contents.c.doomed_at.is_(None), ~linked).values(doomed_at=now))
 
 
 def _referenced_in_repository() -> Exists:
@@ -219,7 +217,5 @@ def take_doomed(connection: Connection, doomed_before: datetime, limit: int) -> 
 
 def forget(connection: Connection, content_id: int) -> None:
     """Remove the row of a content whose bytes have been deleted."""
-    connection.execute(
-        update(manifest_references).where(manifest_references.c.content_id == content_id).values(content_id=None)
-    )
+    connection.execute(update(manifest_references).where(manifest_references.c.content_id == content_id).values(content_id=None))
     connection.execute(delete(contents).where(contents.c.id == content_id, contents.c.state == "deleting"))

@@ -380,5 +380,3 @@ class _PostgresHot:
 def postgres_engine(url: str) -> AsyncEngine:
     """SQLAlchemy's engine for a `postgresql://…` URL."""
     return create_async_engine(make_url(url).set(drivername="postgresql+asyncpg"), pool_size=10, max_overflow=10, pool_pre_ping=False)
-
-

@@ -76,9 +76,7 @@ class ManifestSelects:
             repositories.c.path == bindparam("path"),
             repositories.c.deleted_at.is_(None),
         )
-        live_tag = and_(
-            tags.c.repository_id == repositories.c.id, tags.c.name == bindparam("tag"), tags.c.deleted_at.is_(None)
-        )
+        live_tag = and_(tags.c.repository_id == repositories.c.id, tags.c.name == bindparam("tag"), tags.c.deleted_at.is_(None))
         by_tag = select(*place, tags.c.id, *what).where(repository, live_tag, manifests.c.id == tags.c.manifest_id)
         by_digest = select(*place, manifests.c.id, *what).where(
             repository,
@@ -161,9 +159,7 @@ def delete_one(connection: Connection, manifest_id: int, now: datetime) -> bool:
     if connection.execute(gone).rowcount == 0:
         return False
     mine = (
-        exists()
-        .where(manifest_references.c.manifest_id == manifest_id)
-        .where(manifest_references.c.content_id == blob_links.c.content_id)
+        exists().where(manifest_references.c.manifest_id == manifest_id).where(manifest_references.c.content_id == blob_links.c.content_id)
     )
     repository = select(manifests.c.repository_id).where(manifests.c.id == manifest_id).scalar_subquery()
     connection.execute(update(blob_links).where(blob_links.c.repository_id == repository, mine).values(touched_at=now))

@@ -54,6 +54,4 @@ def _tag(pulled: Pulled) -> int | None:
 def _add_one(connection: Connection, table: Table, row_id: int, tally: Tally) -> None:
     seen = table.c.last_pulled_at
     newest = case((seen > tally.last, seen), else_=tally.last)
-    connection.execute(
-        update(table).where(table.c.id == row_id).values(pull_count=table.c.pull_count + tally.count, last_pulled_at=newest)
-    )
+    connection.execute(update(table).where(table.c.id == row_id).values(pull_count=table.c.pull_count + tally.count, last_pulled_at=newest))
