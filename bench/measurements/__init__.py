@@ -1,0 +1,19 @@
+"""The measurements by name, in the order of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from bench.measurements import blob_get, blob_push, manifest_get, memory, small_pushes, start
+from bench.results import Row
+from bench.rounds import Arena
+
+MEASUREMENTS: Final[Mapping[str, Callable[[Arena], list[Row]]]] = {
+    "manifest-get": manifest_get.measure,
+    "blob-get": blob_get.measure,
+    "blob-push": blob_push.measure,
+    "small-pushes": small_pushes.measure,
+    "memory": memory.measure,
+    "start": start.measure,
+}
