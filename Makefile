@@ -64,8 +64,8 @@ bench: dev ## Measure Roadstead beside Debian's docker-registry and nginx
 .PHONY: lock
 lock: ## Compile requirements/*.txt from pyproject.toml
 	@uv=$$(mktemp -d); trap 'rm -rf "$$uv"' EXIT; python3 -m venv "$$uv"; "$$uv/bin/pip" install -q --disable-pip-version-check uv; \
-	echo hatchling | $(UV) $(ARGS) -o requirements/runtime.txt pyproject.toml - >/dev/null; \
-	echo hatchling | $(UV) $(ARGS) -o requirements/dev.txt --group dev pyproject.toml - >/dev/null
+	$(UV) $(ARGS) -o requirements/runtime.txt --group build pyproject.toml >/dev/null; \
+	$(UV) $(ARGS) -o requirements/dev.txt --group build --group dev pyproject.toml >/dev/null
 
 .PHONY: clean
 clean: ## Remove everything that was made here, but never data
