@@ -37,6 +37,10 @@ class CuttingProxy(ThreadingHTTPServer):
         self.exchanges: list[Exchange] = []
         self._cut = threading.Lock()
 
+    def resumed(self) -> list[int]:
+        """The statuses of the answers to requests that continued a download."""
+        return [exchange.status for exchange in self.exchanges if exchange.range is not None]
+
     def cut_here(self, length: int) -> bool:
         """Whether this answer, of `length` bytes, is the one to cut."""
         return length > self.after and self._cut.acquire(blocking=False)

@@ -3,8 +3,9 @@
 #
 # The program gets a private mount namespace whose root is the tree (pivot_root, not chroot: apptainer and podman need / to be a
 # mount point), the caller's environment, working directory, /tmp, network, processes and devices, an empty /run, no name
-# resolution beyond /etc/hosts, and $HOME as root's home, because some clients look in the password file instead of at $HOME.
-# All files that caller and program share must therefore lie under /tmp.
+# resolution beyond /etc/hosts. Root's home is $HOME, because some clients look in the password file instead of at $HOME, and
+# /var/lib/containers is $HOME/containers, because podman and skopeo remember there which blobs a registry has.
+# $HOME and all files that caller and program share must therefore lie under /tmp.
 set -euo pipefail
 self=$(readlink -f "$0")
 root=$(dirname "$(dirname "$self")")/root
@@ -19,7 +20,11 @@ exec unshare --mount --propagation private bash -ec '
   mkdir -p "$root/run/user/0" "$root/run/lock"
   mount --bind /etc/hosts "$root/etc/hosts"
   mount --bind /dev/null "$root/etc/resolv.conf"
-  case $HOME in /tmp/*) mount --bind "$HOME" "$root/root" ;; esac
+  case $HOME in /tmp/*)
+    mkdir -p "$HOME/containers"
+    mount --bind "$HOME" "$root/root"
+    mount --bind "$HOME/containers" "$root/var/lib/containers"
+  esac
   cd "$root"
   pivot_root . .
   umount -l .

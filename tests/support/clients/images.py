@@ -167,7 +167,7 @@ def artifact(config: Blob, layers: Sequence[Blob], media_type: str = OCI_MANIFES
 def multi_arch(seed: str, *, docker: bool = False) -> Image:
     """An index of one image for amd64 and one for arm64, in OCI's or Docker's media types."""
     children = [image(f"{seed} {architecture}", architecture=architecture, docker=docker) for architecture in ("amd64", "arm64")]
-    platforms = [{"os": "linux", "architecture": "amd64"}, {"os": "linux", "architecture": "arm64", "variant": "v8"}]
+    platforms = [{"os": "linux", "architecture": architecture} for architecture in ("amd64", "arm64")]
     entries = [child.manifest.descriptor(platform=platform) for child, platform in zip(children, platforms, strict=True)]
     kind = DOCKER_LIST if docker else OCI_INDEX
     return Image(as_json(kind, {"schemaVersion": 2, "mediaType": kind, "manifests": entries}), (), tuple(children))
@@ -187,6 +187,31 @@ def write_layout(directory: Path, images: Mapping[str, Image]) -> None:
     named = [whole.manifest.descriptor(annotations={"org.opencontainers.image.ref.name": name}) for name, whole in images.items()]
     (directory / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
     (directory / "index.json").write_text(json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": named}))
+
+
+def read_layout(directory: Path) -> dict[str, Image]:
+    """Read back the images of an OCI image layout by name. Fails the test if a blob is absent or damaged."""
+    index = json.loads((directory / "index.json").read_bytes())
+    return {
+        entry.get("annotations", {}).get("org.opencontainers.image.ref.name", ""): read_image(directory, entry)
+        for entry in index["manifests"]
+    }
+
+
+def read_image(directory: Path, descriptor: Json) -> Image:
+    def read(wanted: Json) -> Blob:
+        blob = Blob(wanted["mediaType"], (directory / "blobs" / wanted["digest"].replace(":", "/")).read_bytes())
+        assert (blob.digest, len(blob.data)) == (wanted["digest"], wanted["size"])
+        return blob
+
+    return walk(read(descriptor), read, lambda child: read_image(directory, child))
+
+
+def walk(manifest: Blob, read: Callable[[Json], Blob], descend: Callable[[Json], Image]) -> Image:
+    """The whole image of a manifest, its blobs got by `read` and an index's children by `descend`."""
+    content = json.loads(manifest.data)
+    named = [content["config"], *content["layers"]] if "config" in content else []
+    return Image(manifest, tuple(read(blob) for blob in named), tuple(descend(child) for child in content.get("manifests", ())))
 
 
 def everything(whole: Image) -> list[Blob]:
@@ -215,10 +240,7 @@ def fetch(http: httpx2.Client, repository: str, reference: str) -> Image:
     assert answer.status_code == 200, answer.text
     manifest = Blob(answer.headers["Content-Type"], answer.content)
     assert answer.headers["Docker-Content-Digest"] == manifest.digest
-    content = json.loads(manifest.data)
-    blobs = [content["config"], *content["layers"]] if "config" in content else []
-    children = tuple(fetch(http, repository, child["digest"]) for child in content.get("manifests", ()))
-    return Image(manifest, tuple(fetch_blob(http, repository, blob) for blob in blobs), children)
+    return walk(manifest, lambda blob: fetch_blob(http, repository, blob), lambda child: fetch(http, repository, child["digest"]))
 
 
 def fetch_blob(http: httpx2.Client, repository: str, descriptor: Json) -> Blob:

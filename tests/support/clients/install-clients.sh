@@ -89,7 +89,7 @@ unshare -m --propagation private bash -ec '
 # ("Requesting capability set ... while permitted capability set is ..."). Pulling and converting needs none.
 sed -i 's/^root default capabilities = .*/root default capabilities = no/' "$ROOT/etc/apptainer/apptainer.conf"
 
-mkdir -p "$BIN"
+mkdir -p "$BIN" "$ROOT/var/lib/containers"
 install -m 755 "$HERE/enter-tree.sh" "$BIN/.enter-tree"
 for client in "${CLIENTS[@]}"; do
   [ -x "$ROOT/usr/bin/$client" ] || [ -x "$ROOT/usr/sbin/$client" ] || die "Debian $SUITE has no $client at the moment"
