@@ -6,6 +6,7 @@ import argparse
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -43,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             write_page(run)
     except BenchFailure as reason:
         print(f"bench: {reason}", file=sys.stderr)
+        return 1
+    except (OSError, subprocess.CalledProcessError) as reason:
+        print(f"bench: a measurement broke off: {type(reason).__name__}: {reason}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("bench: interrupted; every server that it started has ended", file=sys.stderr)

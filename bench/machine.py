@@ -27,8 +27,8 @@ def describe(directory: Path) -> dict[str, str]:
 
 
 def _filesystem(directory: Path) -> str:
-    found = subprocess.run(["stat", "-f", "-c", "%T", str(directory)], capture_output=True, text=True, check=True)
-    return found.stdout.strip()
+    command = ["findmnt", "--noheadings", "--output", "FSTYPE", "--target", str(directory)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _sync_milliseconds(directory: Path) -> float:

@@ -18,6 +18,7 @@ PROGRAMS: Final[Mapping[str, str]] = {
     "nginx": "nginx-light",
     "dd": "coreutils",
     "setpriv": "util-linux",
+    "findmnt": "util-linux",
 }
 _POLICY: Final = Path("/usr/sbin/policy-rc.d")
 

@@ -25,6 +25,8 @@ def print_table(run: Run, console: Console) -> None:
     for row in run.rows:
         table.add_row(*_cells(row, run.rows))
     console.print(table)
+    for note in _notes(run):
+        console.print(note, highlight=False, soft_wrap=True)
 
 
 def write_page(run: Run) -> None:
@@ -42,7 +44,12 @@ def _markdown(run: Run) -> str:
     columns = _columns(run)
     lines = [columns, ["---"] * len(columns), *(_cells(row, run.rows) for row in run.rows)]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"Measured {run.at:%Y-%m-%d}, min / median / max of {run.rounds} rounds, on this machine:\n\n{machine}\n\n{table}"
+    notes = "\n\n".join(_notes(run))
+    return f"Measured {run.at:%Y-%m-%d}, min / median / max of {run.rounds} rounds, on this machine:\n\n{machine}\n\n{table}\n\n{notes}"
+
+
+def _notes(run: Run) -> list[str]:
+    return [row.note for row in run.rows if row.note is not None]
 
 
 def _columns(run: Run) -> list[str]:

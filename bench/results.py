@@ -27,7 +27,7 @@ class Row(msgspec.Struct, frozen=True):
     """One line of the table: the subject's samples, one a round, beside those of `other`, and the goal.
 
     `at_least` is a goal for the ratio subject/other; `below` is a goal for the subject's own figure; a row without either informs only.
-    Rows with the same `either` share their goal: it is enough that one of them reaches it.
+    Rows with the same `either` share their goal: it is enough that one of them reaches it. A `note` is what the reader must know beside it.
     """
 
     title: str
@@ -38,6 +38,7 @@ class Row(msgspec.Struct, frozen=True):
     at_least: float | None = None
     below: float | None = None
     either: str | None = None
+    note: str | None = None
 
 
 class Run(msgspec.Struct, frozen=True):
