@@ -29,6 +29,7 @@ more precise to say. Doors translate classes, never messages: each door has one 
     ├── ReferenceMissing             a manifest names content that is not here
     ├── Refused                      understood, and not allowed
     │   ├── Unauthenticated
+    │   │   └── InsufficientScope
     │   ├── Denied
     │   └── GateRefused
     ├── ClientFault                  the other end of the connection failed us
@@ -152,6 +153,10 @@ class Refused(RoadsteadError):
 
 class Unauthenticated(Refused):
     """Authentication is required: log in first."""
+
+
+class InsufficientScope(Unauthenticated):
+    """The token presented does not cover this; ask for one that does."""
 
 
 class Denied(Refused):

@@ -62,7 +62,7 @@ class BlobSelects:
     async def find(self, repository_id: int, digest: Digest) -> BlobRow | None:
         """The blob as this repository sees it."""
         row = await self._blob.first(repository_id=repository_id, digest=digest)
-        return row and BlobRow(row[0], row[1], row[2], row[3], from_microseconds(row[4]))
+        return None if row is None else BlobRow(row[0], row[1], row[2], row[3], from_microseconds(row[4]))
 
 
 def find(connection: Connection, digest: Digest) -> ContentRow | None:

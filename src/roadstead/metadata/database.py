@@ -1,7 +1,7 @@
 """Transactions: how every query of this room runs, on SQLite and on PostgreSQL.
 
-Queries are plain synchronous functions of a SQLAlchemy `Connection`. `Database.write(work)` runs one as a transaction, `Database.read(work)` as
-a consistent read; a statement that must be fast is prepared once by `Database.hot(statement)`.
+Queries are plain synchronous functions of a SQLAlchemy `Connection`. `Database.write(work)` runs one as a transaction,
+`Database.read(work)` as a consistent read; a statement that must be fast is prepared once by `Database.hot(statement)`.
 
 * SQLite: one writer thread per process takes all waiting transactions as one batch: BEGIN IMMEDIATE (a deferred BEGIN that turns into a
   writer fails with "database is locked" as soon as another process writes), a savepoint for each, one COMMIT with one fsync for all.
@@ -61,7 +61,7 @@ class Database(Protocol):
         """Run `work` as one transaction and return its value once that is committed.
 
         With `durable` the commit has reached the disk; without, a power cut (not a crash of the process) may undo it: only for
-        what nobody was promised, such as the progress of an upload. An exception from `work` rolls back its changes alone and is raised here.
+        what nobody was promised, such as the progress of an upload. An exception from `work` undoes its changes alone and is raised.
         Raises StorageFull or DatabaseFailed for the database's own failures.
         """
 
@@ -190,7 +190,7 @@ class _SqliteWriter(threading.Thread):
             else:
                 batch[0].done.set_exception(error if isinstance(error, exc.IntegrityError) else translate(error))
             return
-        except Exception as error:  # noqa: BLE001 - a future that is never resolved would hang its request
+        except Exception as error:  # a future that is never resolved would hang its request
             outcomes = [(waiting, None, error) for waiting in batch]
         for waiting, value, failure in outcomes:
             if failure is None:
@@ -216,7 +216,7 @@ def _attempt(connection: Connection, work: Work[Any], *, alone: bool) -> tuple[A
         if isinstance(error, exc.IntegrityError):
             return None, error
         raise
-    except Exception as error:  # noqa: BLE001 - handed to the one who asked
+    except Exception as error:  # handed to the one who asked
         return None, error
 
 
@@ -341,7 +341,7 @@ class PostgresDatabase:
 
     def hot(self, statement: Select[Any]) -> HotSelect:
         """See `Database.hot`."""
-        compiled = statement.compile(dialect=asyncpg_dialect())
+        compiled = statement.compile(dialect=asyncpg_dialect())  # type: ignore[no-untyped-call]
         return _PostgresHot(self._pool, str(compiled), _positions(compiled))
 
     async def check(self) -> None:

@@ -51,5 +51,6 @@ def require_local(directory: Path, mountinfo: str | None = None) -> None:
     if kind in NETWORK_FILE_SYSTEMS:
         raise Misconfigured(
             f"{directory} is on {kind}, a network file system: SQLite's locks and shared memory are not safe there, and acknowledged "
-            "pushes could be lost. Put the database on a local disk (ROADSTEAD_DATABASE_URL=sqlite:///local/path) or use PostgreSQL; blobs may stay on the network."
+            "pushes could be lost. Put the database on a local disk (ROADSTEAD_DATABASE_URL=sqlite:///local/path) or use PostgreSQL; "
+            "blobs may stay on the network."
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Connection, and_, bindparam, delete, exists, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, delete, exists, select, update
 
 from roadstead.metadata.database import Database
 from roadstead.metadata.schema import blob_links, manifest_references, manifests, projects, repositories, tags
@@ -38,6 +38,7 @@ class ReferrerRow(msgspec.Struct, frozen=True):
     artifact_type: str | None
     annotations: dict[str, str]
     size: int
+    subject: Digest | None
 
 
 class ReferenceRow(msgspec.Struct, frozen=True):
@@ -90,12 +91,12 @@ class ManifestSelects:
     async def by_tag(self, name: RepositoryName, tag: TagName) -> ManifestRow | None:
         """The manifest that the tag points to."""
         row = await self._by_tag.first(project=name.project, path=name.path, tag=tag)
-        return row and ManifestRow(row[0], row[1], bool(row[2]), row[3], row[4], row[5], Digest(row[6]), row[7], row[8])
+        return None if row is None else ManifestRow(row[0], row[1], bool(row[2]), row[3], row[4], row[5], Digest(row[6]), row[7], row[8])
 
     async def by_digest(self, name: RepositoryName, digest: Digest) -> ManifestRow | None:
         """The manifest of that digest."""
         row = await self._by_digest.first(project=name.project, path=name.path, digest=digest)
-        return row and ManifestRow(row[0], row[1], bool(row[2]), row[3], row[4], None, Digest(row[6]), row[7], row[8])
+        return None if row is None else ManifestRow(row[0], row[1], bool(row[2]), row[3], row[4], None, Digest(row[6]), row[7], row[8])
 
 
 _LIVE = manifests.c.deleted_at.is_(None)
@@ -173,6 +174,7 @@ _REFERRER = (
     manifests.c.artifact_type,
     manifests.c.annotations,
     manifests.c.size,
+    manifests.c.subject_digest,
 )
 
 
@@ -198,8 +200,9 @@ def described(connection: Connection, repository_id: int, wanted: Iterable[Diges
     return [_referrer(row) for row in rows if row is not None]
 
 
-def _referrer(row: tuple[int, str, str, str | None, str, int]) -> ReferrerRow:
-    return ReferrerRow(row[0], Digest(row[1]), row[2], row[3], msgspec.json.decode(row[4], type=dict[str, str]), row[5])
+def _referrer(row: Row[int, str, str, str | None, str, int, str | None]) -> ReferrerRow:
+    annotations = msgspec.json.decode(row[4], type=dict[str, str])
+    return ReferrerRow(row[0], Digest(row[1]), row[2], row[3], annotations, row[5], None if row[6] is None else Digest(row[6]))
 
 
 def content_by_tag(connection: Connection, repository_id: int, tag: TagName) -> bytes | None:

@@ -44,7 +44,7 @@ class RepositorySelects:
     async def place(self, name: RepositoryName) -> PlaceRow | None:
         """The place of `name`, or None if its project does not exist."""
         row = await self._place.first(project=name.project, path=name.path)
-        return row and PlaceRow(row[0], row[1], bool(row[2]), row[3])
+        return None if row is None else PlaceRow(row[0], row[1], bool(row[2]), row[3])
 
 
 def ensure(connection: Connection, project_id: int, path: str, now: datetime) -> int:

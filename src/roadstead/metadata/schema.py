@@ -6,7 +6,8 @@
               │                              └─< uploads          └──────────────────┘
               └─< events (outbox)
 
-* Ids are 64-bit and never reused (AUTOINCREMENT, identity): outside clients keep them. Rows refer to each other by id, so a rename is one row.
+* Ids are 64-bit and never reused (AUTOINCREMENT, identity): outside clients keep them. Rows refer to each other by id, so a
+  rename is one row.
 * What a user deletes is marked with `deleted_at` first; the unique indexes count only live rows.
 * A **content** row is bytes in the content store. Its digests are aliases: the same bytes may be known by sha256 and by sha512.
 * A **blob link** makes a content visible in one repository; nothing else does.

@@ -1,0 +1,1 @@
+"""What a registry does: uploads, blobs, manifests, tags, referrers, repositories, projects."""

@@ -1,0 +1,242 @@
+"""Manifests: reading, pushing, deleting (distribution-spec, "Pulling manifests", "Pushing Manifests", "Deleting")."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import msgspec
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
+from roadstead.access import policy
+from roadstead.access.actor import Actor
+from roadstead.access.policy import Action
+from roadstead.errors import DigestMismatch, ManifestUnknown, ReferenceMissing, TooManyTags
+from roadstead.metadata import contents, events, manifests, repositories, tags
+from roadstead.metadata.database import Database
+from roadstead.metadata.events import NewEvent
+from roadstead.metadata.manifests import ManifestRow, ManifestSelects, NewManifest, ReferenceRow
+from roadstead.metadata.repositories import PlaceRow
+from roadstead.oci.digest import Digest
+from roadstead.oci.manifest import Manifest, parse_manifest
+from roadstead.oci.reference import Reference, RepositoryName, TagName
+from roadstead.registry.clock import Clock
+from roadstead.registry.pulls import PullCounter
+from roadstead.registry.repositories import Repositories
+from roadstead.registry.rules import Rules
+from roadstead.registry.seams import Seams
+
+TAGS_LIMIT = 100
+_MISSING_SHOWN = 20
+
+
+class Pushed(msgspec.Struct, frozen=True):
+    """A manifest that was recorded: its digest, its subject if it has one, and the tags that point to it now."""
+
+    digest: Digest
+    subject: Digest | None
+    tags: tuple[TagName, ...]
+
+
+class _Push(msgspec.Struct, frozen=True):
+    """A push that has passed its checks, ready to be recorded."""
+
+    actor: Actor
+    name: RepositoryName
+    place: PlaceRow
+    digest: Digest
+    manifest: Manifest
+    content: bytes
+    tags: tuple[TagName, ...]
+
+
+class Manifests:
+    """A manifest is identified by repository and digest as pushed."""
+
+    def __init__(
+        self, database: Database, repositories: Repositories, pulls: PullCounter, rules: Rules, seams: Seams, clock: Clock
+    ) -> None:
+        self._database = database
+        self._repositories = repositories
+        self._pulls = pulls
+        self._rules = rules
+        self._seams = seams
+        self._clock = clock
+        self._selects = ManifestSelects(database)
+
+    async def get(self, actor: Actor, name: RepositoryName, reference: Reference, *, count: bool = True) -> ManifestRow:
+        """The manifest, with its exact bytes; `count` it as a pull. Raises ManifestUnknown, what `locate` raises, GateRefused."""
+        if self._seams.resolver is not None:
+            name, reference = await self._seams.resolver.resolve(actor, name, reference)
+        row = await self._select(name, reference)
+        if row is None:
+            row = await self._get_missing(actor, name, reference)
+        elif not policy.allows(actor, Action.PULL, name, public=row.public):
+            policy.require(actor, Action.PULL, name, public=row.public)
+        if self._seams.pull_gate is not None:
+            await self._seams.pull_gate.manifest(actor, name, row)
+        if count:
+            self._pulls.count(row)
+        return row
+
+    async def _select(self, name: RepositoryName, reference: Reference) -> ManifestRow | None:
+        if isinstance(reference, Digest):
+            return await self._selects.by_digest(name, reference)
+        return await self._selects.by_tag(name, reference)
+
+    async def _get_missing(self, actor: Actor, name: RepositoryName, reference: Reference) -> ManifestRow:
+        place = await self._repositories.locate(actor, name, Action.PULL)
+        source = self._seams.missing_content
+        found = source and await source.manifest(actor, place, name, reference)
+        if not found:
+            raise unknown(name, reference)
+        return found
+
+    async def put(
+        self,
+        actor: Actor,
+        name: RepositoryName,
+        reference: Reference,
+        content: bytes,
+        content_type: str | None,
+        also_tag: Sequence[TagName] = (),
+    ) -> Pushed:
+        """Record a manifest and let its tags point to it, all or nothing.
+
+        Raises InvalidManifest, ManifestTooLarge, TooManyTags, DigestMismatch, ReferenceMissing, GateRefused and what `locate` raises.
+        """
+        place = await self._repositories.locate(actor, name, Action.PUSH)
+        if len(also_tag) > TAGS_LIMIT:
+            raise TooManyTags
+        manifest = parse_manifest(content, content_type)
+        digest = _digest(reference, content)
+        if self._seams.push_gate is not None:
+            await self._seams.push_gate.check(actor, name, manifest, content)
+        named = () if isinstance(reference, Digest) else (reference,)
+        push = _Push(actor, name, place, digest, manifest, content, tuple(dict.fromkeys((*named, *also_tag))))
+        try:
+            await self._database.write(partial(self._record, push))
+        except IntegrityError:
+            # The same manifest was recorded by somebody else between our look and our insert (PostgreSQL): now it is found.
+            await self._database.write(partial(self._record, push))
+        return Pushed(digest, manifest.subject.digest if manifest.subject else None, push.tags)
+
+    def _record(self, push: _Push, connection: Connection) -> None:
+        now = self._clock()
+        repository_id = repositories.ensure(connection, push.place.project_id, push.name.path, now)
+        new = NewManifest(
+            repository_id=repository_id,
+            digest=push.digest,
+            media_type=push.manifest.media_type,
+            artifact_type=push.manifest.artifact_type,
+            subject=push.manifest.subject.digest if push.manifest.subject else None,
+            annotations=push.manifest.annotations,
+            content=push.content,
+            references=self._references(connection, repository_id, push.manifest),
+            pushed_by=push.actor.account_id,
+            pushed_at=now,
+        )
+        manifest_id = manifests.find_id(connection, repository_id, push.digest)
+        if manifest_id is None:
+            manifest_id = manifests.add(connection, new)
+        else:
+            manifests.repush(connection, manifest_id, new)
+        account_id, place = push.actor.account_id, push.place
+        happened = partial(NewEvent, at=now, actor_id=account_id, project_id=place.project_id, repository_id=repository_id)
+        log = [happened("manifest.pushed", manifest_id=manifest_id, new_digest=str(push.digest))]
+        for tag in push.tags:
+            old = tags.point(connection, repository_id, tag, manifest_id, push.digest, account_id, now)
+            if old != push.digest:
+                log.append(happened("tag.pointed", manifest_id=manifest_id, tag=str(tag), old_digest=old, new_digest=str(push.digest)))
+        events.add(connection, *log)
+
+    def _references(self, connection: Connection, repository_id: int, manifest: Manifest) -> tuple[ReferenceRow, ...]:
+        """What the manifest refers to, with the contents that the repository sees.
+
+        Raises ReferenceMissing where one must be here and is not.
+        """
+        seen = contents.visible(connection, repository_id, dict.fromkeys(one.digest for one in manifest.blobs()))
+        contents.touch_all(connection, repository_id, set(seen.values()), self._clock())
+        if not self._rules.accept_absent_content:
+            absent = [one.digest for one in manifest.required_blobs() if one.digest not in seen]
+            absent += manifests.missing(connection, repository_id, [one.digest for one in manifest.children])
+            if absent:
+                raise _reference_missing(absent)
+        config = [ReferenceRow("config", manifest.config.digest, seen.get(manifest.config.digest))] if manifest.config else []
+        layers = [ReferenceRow("layer", layer.digest, seen.get(layer.digest)) for layer in manifest.layers]
+        children = [ReferenceRow("manifest", child.digest, None) for child in manifest.children]
+        return (*config, *layers, *children)
+
+    async def delete(self, actor: Actor, name: RepositoryName, reference: Reference) -> None:
+        """Delete a manifest and the tags that point to it, or one tag alone. Raises ManifestUnknown and what `locate` raises."""
+        place = await self._repositories.locate(actor, name, Action.DELETE)
+        repository_id = place.repository_id
+        if repository_id is None:
+            raise unknown(name, reference)
+        if isinstance(reference, Digest):
+            work = partial(self._delete_manifest, actor, place, repository_id, reference)
+        else:
+            work = partial(self._delete_tag, actor, place, repository_id, reference)
+        if not await self._database.write(work):
+            raise unknown(name, reference)
+
+    def _delete_manifest(self, actor: Actor, place: PlaceRow, repository_id: int, digest: Digest, connection: Connection) -> bool:
+        manifest_id = manifests.find_id(connection, repository_id, digest)
+        if manifest_id is None or not manifests.delete_one(connection, manifest_id, self._clock()):
+            return False
+        for tag in tags.of_manifest(connection, manifest_id):
+            self._delete_tag(actor, place, repository_id, tag.name, connection)
+        events.add(
+            connection,
+            self._happened("manifest.deleted", actor, place, repository_id, manifest_id=manifest_id, old_digest=str(digest)),
+        )
+        return True
+
+    def _delete_tag(self, actor: Actor, place: PlaceRow, repository_id: int, name: TagName, connection: Connection) -> bool:
+        tag = tags.find(connection, repository_id, name)
+        if tag is None or not tags.remove(connection, repository_id, tag, actor.account_id, self._clock()):
+            return False
+        events.add(
+            connection,
+            self._happened(
+                "tag.deleted", actor, place, repository_id, manifest_id=tag.manifest_id, tag=str(name), old_digest=str(tag.digest)
+            ),
+        )
+        return True
+
+    def _happened(self, kind: str, actor: Actor, place: PlaceRow, repository_id: int, **what: int | str | None) -> NewEvent:
+        return NewEvent(
+            type=kind,
+            at=self._clock(),
+            actor_id=actor.account_id,
+            project_id=place.project_id,
+            repository_id=repository_id,
+            **what,  # type: ignore[arg-type]
+        )
+
+
+def _digest(reference: Reference, content: bytes) -> Digest:
+    if not isinstance(reference, Digest):
+        return Digest.of(content)
+    if not reference.matches(content):
+        actual = Digest.of(content, reference.algorithm)
+        raise DigestMismatch(
+            f"The digest given is {reference!s}, but the manifest's is {actual!s}.", given=str(reference), actual=str(actual)
+        )
+    return reference
+
+
+def _reference_missing(absent: Sequence[Digest]) -> ReferenceMissing:
+    shown = [str(digest) for digest in absent[:_MISSING_SHOWN]]
+    return ReferenceMissing(
+        f"The manifest refers to content that is not in this repository; push that first: {', '.join(shown)}.",
+        digests=shown,
+        missing=len(absent),
+    )
+
+
+def unknown(name: RepositoryName, reference: Reference) -> ManifestUnknown:
+    """The one sentence for a manifest or tag that is not there."""
+    kind = "manifest" if isinstance(reference, Digest) else "tag"
+    return ManifestUnknown(f"There is no {kind} {reference!s} in {name!s}.", name=str(name), reference=str(reference))

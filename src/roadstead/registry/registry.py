@@ -1,0 +1,37 @@
+"""The registry as one value: every door and every job is given this."""
+
+from __future__ import annotations
+
+from roadstead.content.store import ContentStore
+from roadstead.metadata.database import Database
+from roadstead.registry.blobs import Blobs
+from roadstead.registry.clock import Clock, system_clock
+from roadstead.registry.manifests import Manifests
+from roadstead.registry.pulls import PullCounter
+from roadstead.registry.referrers import Referrers
+from roadstead.registry.repositories import Repositories
+from roadstead.registry.rules import Rules
+from roadstead.registry.seams import Seams
+from roadstead.registry.tags import Tags
+from roadstead.registry.uploads import Uploads
+
+
+class Registry:
+    """The nouns of a registry, wired together."""
+
+    def __init__(
+        self,
+        database: Database,
+        store: ContentStore,
+        rules: Rules | None = None,
+        seams: Seams | None = None,
+        clock: Clock = system_clock,
+    ) -> None:
+        rules, seams = rules or Rules(), seams or Seams()
+        self.pulls = PullCounter(database, clock)
+        self.repositories = Repositories(database, rules, clock)
+        self.blobs = Blobs(database, store, self.repositories, rules, seams, clock)
+        self.uploads = Uploads(database, store, self.repositories, self.blobs, clock)
+        self.manifests = Manifests(database, self.repositories, self.pulls, rules, seams, clock)
+        self.tags = Tags(database, self.repositories)
+        self.referrers = Referrers(database, self.repositories)

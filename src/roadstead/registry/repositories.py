@@ -1,0 +1,66 @@
+"""Finding the repository that a request is about, and whether the actor may do there what it asks."""
+
+from __future__ import annotations
+
+from roadstead.access import policy
+from roadstead.access.actor import Actor
+from roadstead.access.policy import Action
+from roadstead.errors import RepositoryUnknown
+from roadstead.metadata import projects, repositories
+from roadstead.metadata.database import Database
+from roadstead.metadata.repositories import PlaceRow, RepositorySelects
+from roadstead.oci.reference import RepositoryName
+from roadstead.registry.clock import Clock
+from roadstead.registry.rules import Rules
+
+
+class Repositories:
+    """Every other part of this room begins with `locate`, which is where the policy is asked."""
+
+    def __init__(self, database: Database, rules: Rules, clock: Clock) -> None:
+        self._database = database
+        self._selects = RepositorySelects(database)
+        self._rules = rules
+        self._clock = clock
+
+    async def locate(self, actor: Actor, name: RepositoryName, action: Action) -> PlaceRow:
+        """The project, and the repository if it is there, in which the actor may do `action`.
+
+        Raises ProjectUnknown, Unauthenticated, Denied or InsufficientScope.
+        """
+        place = await self._selects.place(name)
+        if place is None and action is Action.PUSH:
+            place = await self._create_project(actor, name)
+        if place is None:
+            raise policy.absent(actor, name)
+        policy.require(actor, action, name, public=place.public)
+        return place
+
+    async def require(self, actor: Actor, name: RepositoryName, action: Action) -> int:
+        """As `locate`, for a repository that must be there; returns its id. Raises RepositoryUnknown too."""
+        place = await self.locate(actor, name, action)
+        if place.repository_id is None:
+            raise unknown(name)
+        return place.repository_id
+
+    async def _create_project(self, actor: Actor, name: RepositoryName) -> PlaceRow | None:
+        if not (self._rules.create_projects_on_push and policy.may_create_projects(actor)):
+            return None
+        await self._database.write(
+            lambda connection: projects.ensure(connection, name.project, public=False, owner_id=actor.account_id, now=self._clock())
+        )
+        return await self._selects.place(name)
+
+    async def ensure_project(self, name: str, *, public: bool) -> None:
+        """Make a project if it is not there; for the first start."""
+        await self._database.write(lambda connection: projects.ensure(connection, name, public=public, owner_id=None, now=self._clock()))
+
+    async def catalog(self, actor: Actor, after: RepositoryName | None, limit: int) -> list[str]:
+        """Up to `limit` names, after `after`, of repositories that hold something and that the actor may see."""
+        scope = policy.visible_projects(actor)
+        return await self._database.read(lambda connection: repositories.catalog(connection, scope, after, limit))
+
+
+def unknown(name: RepositoryName) -> RepositoryUnknown:
+    """The one sentence for a repository that does not exist in a project that may be seen."""
+    return RepositoryUnknown(f"There is no repository {name!s}, or you may not see it.", name=str(name))

@@ -1,0 +1,73 @@
+"""Where rooms above plug in. `app` passes the implementations; with nothing plugged in a seam costs one comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from roadstead.access.actor import Actor
+from roadstead.content.store import Opened, Span
+from roadstead.metadata.manifests import ManifestRow
+from roadstead.metadata.repositories import PlaceRow
+from roadstead.oci.digest import Digest
+from roadstead.oci.manifest import Manifest
+from roadstead.oci.reference import Reference, RepositoryName
+
+SpanOf = Callable[[int], Span | None]
+"""Which part of a blob of so many bytes is wanted; None for all of it. May raise RangeNotSatisfiable."""
+
+
+class OpenBlob(msgspec.Struct, frozen=True):
+    """A blob opened for reading: its whole `size` in bytes, and the `span` of it that `content` holds (None: all)."""
+
+    size: int
+    span: Span | None
+    content: Opened
+
+
+class MissingContentSource(Protocol):
+    """Asked for content that is not here, after the policy has allowed the pull; a pull-through cache is one.
+
+    Answers None for "not there either". What it raises reaches the client.
+    """
+
+    async def manifest(self, actor: Actor, place: PlaceRow, name: RepositoryName, reference: Reference) -> ManifestRow | None:
+        """Find a manifest that the repository does not have."""
+
+    async def blob(self, actor: Actor, place: PlaceRow, name: RepositoryName, digest: Digest, span_of: SpanOf) -> OpenBlob | None:
+        """Find a blob that the repository does not have."""
+
+
+class ReferenceResolver(Protocol):
+    """Says what a name and a reference stand for before they are looked up: virtual tags, substitution."""
+
+    async def resolve(self, actor: Actor, name: RepositoryName, reference: Reference) -> tuple[RepositoryName, Reference]:
+        """The name and reference to look up; the policy is asked about these. Unchanged where there is nothing to resolve."""
+
+
+class PushGate(Protocol):
+    """Asked before a manifest is recorded. Bounded: it reads the manifest, not its layers."""
+
+    async def check(self, actor: Actor, name: RepositoryName, manifest: Manifest, content: bytes) -> None:
+        """Return to let it in. Raises GateRefused with the reason."""
+
+
+class PullGate(Protocol):
+    """Asked at every pull, on every door, after the policy: signature policy, quarantine."""
+
+    async def manifest(self, actor: Actor, name: RepositoryName, manifest: ManifestRow) -> None:
+        """Return to let it out. Raises GateRefused with the reason."""
+
+    async def blob(self, actor: Actor, name: RepositoryName, digest: Digest) -> None:
+        """Return to let it out. Raises GateRefused with the reason."""
+
+
+class Seams(msgspec.Struct, frozen=True):
+    """What is plugged in."""
+
+    missing_content: MissingContentSource | None = None
+    resolver: ReferenceResolver | None = None
+    push_gate: PushGate | None = None
+    pull_gate: PullGate | None = None

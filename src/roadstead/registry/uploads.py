@@ -1,0 +1,260 @@
+"""Uploads: how bytes come in (distribution-spec, "Pushing blobs").
+
+An upload is a row with a version; every change of it is a compare-and-swap. Who wants to write claims it first, for a while that is
+renewed as bytes arrive, so that there is one writer at a time, on whichever replica; the others get OutOfOrder.
+
+    state            event                       next state
+    ──────────────────────────────────────────────────────────────
+    (none)           start                       resting at 0
+    resting at n     write at n                  claimed at n
+    claimed at n     all or some bytes arrived   resting at n + arrived
+    claimed at n     process dies                resting at n, when the claim runs out
+    resting, claimed finish: digest right        (gone) content is linked
+    resting, claimed finish: digest wrong        (gone)
+    resting          cancel, or left alone       (gone)
+
+Progress is recorded without waiting for the disk: an upload that is not finished was never promised to anybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Final
+
+import msgspec
+from sqlalchemy import Connection
+
+from roadstead.access.actor import Actor
+from roadstead.access.policy import Action
+from roadstead.content.store import ContentStore, Progress, Sealed, UploadState, Writer
+from roadstead.errors import DigestMismatch, OutOfOrder, SizeMismatch, UploadUnknown
+from roadstead.metadata import repositories, uploads
+from roadstead.metadata.database import Database
+from roadstead.metadata.repositories import PlaceRow
+from roadstead.metadata.uploads import UploadRow
+from roadstead.oci.digest import Digest
+from roadstead.oci.reference import RepositoryName
+from roadstead.registry.blobs import Blobs
+from roadstead.registry.clock import Clock
+from roadstead.registry.repositories import Repositories
+
+CLAIM: Final = timedelta(seconds=30)
+RENEW_SECONDS: Final = 10.0
+
+
+class Upload(msgspec.Struct, frozen=True):
+    """An upload as its client knows it: its `token` and the `offset` (bytes) to continue at."""
+
+    token: str
+    offset: int
+
+
+class Body(msgspec.Struct, frozen=True):
+    """Bytes of a request: `chunks`, and what was announced of them: `length` and the offset `start` (None: not said)."""
+
+    chunks: AsyncIterator[bytes]
+    length: int | None = None
+    start: int | None = None
+
+
+class Uploads:
+    """The verbs of an upload. All of them need the permission to push."""
+
+    def __init__(self, database: Database, store: ContentStore, repositories: Repositories, blobs: Blobs, clock: Clock) -> None:
+        self._database = database
+        self._store = store
+        self._repositories = repositories
+        self._blobs = blobs
+        self._clock = clock
+
+    async def start(self, actor: Actor, name: RepositoryName, algorithm: str = "sha256") -> Upload:
+        """Begin an upload; `algorithm` is that of the digest it will end with, if the client says so."""
+        place = await self._repositories.locate(actor, name, Action.PUSH)
+        progress = await self._store.begin({algorithm})
+        token = secrets.token_hex(16)
+        now = self._clock()
+
+        def work(connection: Connection) -> None:
+            repository_id = repositories.ensure(connection, place.project_id, name.path, now)
+            uploads.add(connection, token, repository_id, actor.account_id, progress.state, now)
+
+        await self._database.write(work, durable=False)
+        return Upload(token, 0)
+
+    async def push(self, actor: Actor, name: RepositoryName, digest: Digest, body: Body) -> None:
+        """Take a whole blob at once. Raises DigestMismatch, SizeMismatch and whatever `body` raises; then nothing is kept."""
+        place = await self._repositories.locate(actor, name, Action.PUSH)
+        progress = await self._store.begin({digest.algorithm})
+        writer = await self._store.resume(progress.state, body.length)
+        try:
+            async for chunk in body.chunks:
+                await writer.write(chunk)
+            _require_length(body, writer.offset)
+            sealed = _checked(await writer.seal({digest.algorithm}), digest)
+        except BaseException:
+            await _settled(writer.discard())
+            raise
+        await self._blobs.record(place, name, sealed, actor.account_id, lambda connection: None)
+
+    async def status(self, actor: Actor, name: RepositoryName, token: str) -> Upload:
+        """Where the upload stands. Raises UploadUnknown."""
+        row, _ = await self._find(actor, name, token)
+        return Upload(row.token, row.offset)
+
+    async def write(self, actor: Actor, name: RepositoryName, token: str, body: Body) -> Upload:
+        """Append bytes. What arrived before a fault is kept and can be continued from.
+
+        Raises UploadUnknown, OutOfOrder (the upload is unchanged), SizeMismatch (likewise), and whatever `body` raises.
+        """
+        row, _ = await self._find(actor, name, token)
+        claimed = await self._claim(row, body)
+        writer = await self._resume(claimed, body)
+        progress = await self._receive(writer, claimed, body)
+        await self._advance(claimed, progress)
+        return Upload(token, progress.offset)
+
+    async def finish(self, actor: Actor, name: RepositoryName, token: str, digest: Digest, body: Body) -> None:
+        """Append what is left and make it a blob of the repository.
+
+        Raises as `write`, and DigestMismatch, after which the upload is gone.
+        """
+        row, place = await self._find(actor, name, token)
+        claimed = await self._claim(row, body)
+        writer = await self._resume(claimed, body)
+        await self._receive_all(writer, claimed, body)
+        try:
+            sealed = _checked(await writer.seal({digest.algorithm}), digest)
+        except DigestMismatch:
+            await self._drop(claimed, writer)
+            raise
+        except BaseException:
+            await _settled(self._release(claimed))
+            raise
+
+        def finished(connection: Connection) -> None:
+            if not uploads.remove(connection, row.id):
+                raise UploadUnknown
+
+        await self._blobs.record(place, name, sealed, actor.account_id, finished)
+
+    async def cancel(self, actor: Actor, name: RepositoryName, token: str) -> None:
+        """Give an upload up. Raises UploadUnknown, and OutOfOrder while somebody writes to it."""
+        row, _ = await self._find(actor, name, token)
+        claimed = await self._claim(row, None)
+        await self._drop(claimed, await self._resume(claimed, None))
+
+    async def _find(self, actor: Actor, name: RepositoryName, token: str) -> tuple[UploadRow, PlaceRow]:
+        place = await self._repositories.locate(actor, name, Action.PUSH)
+        repository_id = place.repository_id
+        if repository_id is None:
+            raise UploadUnknown
+        row = await self._database.read(lambda connection: uploads.find(connection, repository_id, token))
+        if row is None:
+            raise UploadUnknown
+        return row, place
+
+    async def _claim(self, row: UploadRow, body: Body | None) -> UploadRow:
+        """Become the upload's one writer, if `body` continues it; the returned row carries the new version."""
+        if body is not None and body.start is not None and body.start != row.offset:
+            raise _out_of_order(row)
+        now = self._clock()
+        if not await self._database.write(lambda connection: uploads.claim(connection, row, now + CLAIM, now), durable=False):
+            raise _out_of_order(row)
+        return msgspec.structs.replace(row, version=row.version + 1)
+
+    async def _resume(self, claimed: UploadRow, body: Body | None) -> Writer:
+        try:
+            return await self._store.resume(UploadState(claimed.state), None if body is None else body.length)
+        except UploadUnknown:
+            await self._database.write(lambda connection: uploads.remove(connection, claimed.id), durable=False)
+            raise
+        except BaseException:
+            await _settled(self._release(claimed))
+            raise
+
+    async def _receive(self, writer: Writer, claimed: UploadRow, body: Body) -> Progress:
+        await self._receive_all(writer, claimed, body)
+        try:
+            return await writer.suspend()
+        except BaseException:
+            await _settled(self._release(claimed))
+            raise
+
+    async def _receive_all(self, writer: Writer, claimed: UploadRow, body: Body) -> None:
+        """Write the body; on a fault save what arrived, or release the claim unchanged where the body contradicts itself."""
+        try:
+            await self._write_chunks(writer, claimed, body)
+        except BaseException:
+            await _settled(self._save(writer, claimed))
+            raise
+        try:
+            _require_length(body, writer.offset - claimed.offset)
+        except SizeMismatch:
+            await _settled(writer.suspend())
+            await _settled(self._release(claimed))
+            raise
+
+    async def _write_chunks(self, writer: Writer, claimed: UploadRow, body: Body) -> None:
+        clock = asyncio.get_running_loop().time
+        renew_at = clock() + RENEW_SECONDS
+        async for chunk in body.chunks:
+            await writer.write(chunk)
+            if clock() >= renew_at:
+                await self._renew(claimed)
+                renew_at = clock() + RENEW_SECONDS
+
+    async def _renew(self, claimed: UploadRow) -> None:
+        now = self._clock()
+        kept = await self._database.write(
+            lambda connection: uploads.renew(connection, claimed.id, claimed.version, now + CLAIM, now), durable=False
+        )
+        if not kept:
+            raise _out_of_order(claimed)
+
+    async def _save(self, writer: Writer, claimed: UploadRow) -> None:
+        await self._advance(claimed, await writer.suspend())
+
+    async def _advance(self, claimed: UploadRow, progress: Progress) -> None:
+        now = self._clock()
+        moved = await self._database.write(
+            lambda connection: uploads.advance(connection, claimed.id, claimed.version, progress.offset, progress.state, now),
+            durable=False,
+        )
+        if not moved:
+            raise _out_of_order(claimed)
+
+    async def _release(self, claimed: UploadRow) -> None:
+        """Give up the claim and leave the upload where it stood."""
+        await self._advance(claimed, Progress(UploadState(claimed.state), claimed.offset))
+
+    async def _drop(self, claimed: UploadRow, writer: Writer) -> None:
+        """Forget the upload, then its bytes."""
+        await self._database.write(lambda connection: uploads.remove(connection, claimed.id), durable=False)
+        await _settled(writer.discard())
+
+
+async def _settled(cleanup: object) -> None:
+    """Await a clean-up to its end even if the request is cancelled meanwhile; its own failure must not hide the first one."""
+    task = asyncio.ensure_future(cleanup)  # type: ignore[call-overload]
+    await asyncio.shield(asyncio.wait([task]))
+    if not task.cancelled():
+        task.exception()
+
+
+def _checked(sealed: Sealed, digest: Digest) -> Sealed:
+    actual = sealed.digests[digest.algorithm]
+    if actual != digest:
+        raise DigestMismatch(f"The digest given is {digest!s}, but the content's is {actual!s}.", given=str(digest), actual=str(actual))
+    return sealed
+
+
+def _require_length(body: Body, arrived: int) -> None:
+    if body.length is not None and arrived != body.length:
+        raise SizeMismatch(f"{body.length} bytes were announced, but {arrived} came.", announced=body.length, received=arrived)
+
+
+def _out_of_order(row: UploadRow) -> OutOfOrder:
+    return OutOfOrder(offset=row.offset)
