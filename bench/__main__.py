@@ -18,7 +18,7 @@ from typing import Final, NoReturn
 
 from rich.console import Console
 
-from bench.failure import BenchFailure
+from bench.failure import BenchError
 from bench.machine import describe
 from bench.measurements import MEASUREMENTS
 from bench.packages import ensure_programs
@@ -35,14 +35,15 @@ _SIDE_BY_SIDE: Final = [name for name in MEASUREMENTS if name != "start"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 0 when everything asked for was measured, whatever the verdicts, 1 with one clear message otherwise."""
     options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _terminated)
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, _ended)
     console = Console(width=None if sys.stdout.isatty() else 200)
     try:
         run = newest() if options.last else _run(options, console)
         print_table(run, console)
         if options.markdown:
             write_page(run)
-    except BenchFailure as reason:
+    except BenchError as reason:
         print(f"bench: {reason}", file=sys.stderr)
         return 1
     except (OSError, subprocess.CalledProcessError) as reason:
@@ -73,8 +74,8 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _terminated(number: int, frame: FrameType | None) -> NoReturn:
-    # An exception, so that every context on the way out ends its server.
+def _ended(number: int, frame: FrameType | None) -> NoReturn:
+    # An exception, also where the shell had us ignore SIGINT, so that every context on the way out ends its server.
     raise KeyboardInterrupt
 
 
@@ -83,7 +84,7 @@ def _run(options: argparse.Namespace, console: Console) -> Run:
     ensure_programs()
     names = options.only or (_SIDE_BY_SIDE if options.itself else list(MEASUREMENTS))
     if options.markdown and set(names) != set(MEASUREMENTS):
-        raise BenchFailure("--markdown writes whole tables only: leave out --only and --itself")
+        raise BenchError("--markdown writes whole tables only: leave out --only and --itself")
     with _directory(options.directory) as directory:
         rows = [row for name in names for row in _measure(name, subject, directory, options.rounds, console)]
         run = Run(datetime.now(UTC), options.rounds, subject.name, describe(directory), rows)
@@ -95,7 +96,7 @@ def _subject(itself: bool) -> Starter:
     if itself:
         return DockerRegistry()
     if not os.access(ROADSTEAD, os.X_OK):
-        raise BenchFailure(f"{ROADSTEAD} is missing: run `make setup` first")
+        raise BenchError(f"{ROADSTEAD} is missing: run `make setup` first")
     return Roadstead()
 
 
@@ -105,7 +106,7 @@ def _directory(parent: Path) -> Iterator[Path]:
     parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(parent).free
     if free < _NEEDED_BYTES:
-        raise BenchFailure(f"{parent} has {free >> 30} GiB free and {_NEEDED_BYTES >> 30} are needed: name another with --directory")
+        raise BenchError(f"{parent} has {free >> 30} GiB free and {_NEEDED_BYTES >> 30} are needed: name another with --directory")
     with tempfile.TemporaryDirectory(dir=parent, prefix="run-", ignore_cleanup_errors=True) as name:
         yield Path(name)
 

@@ -18,7 +18,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
-from bench.failure import BenchFailure
+from bench.failure import BenchError
 
 TIMEOUT_SECONDS: Final = 120
 BUFFER_BYTES: Final = 1 << 20
@@ -52,7 +52,7 @@ class Head(msgspec.Struct, frozen=True):
     def length(self) -> int:
         """The Content-Length in bytes; fails on a chunked body, which no registry needs for what the bench asks."""
         if "content-length" not in self.headers:
-            raise BenchFailure(f"an answer with status {self.status} has no Content-Length")
+            raise BenchError(f"an answer with status {self.status} has no Content-Length")
         return int(self.headers["content-length"])
 
 
@@ -108,7 +108,7 @@ class Connection:
         while rest > 0:
             received = self._socket.recv_into(view[: min(rest, len(view))])
             if received == 0:
-                raise BenchFailure(f"the body of GET {target} ended {rest} bytes early")
+                raise BenchError(f"the body of GET {target} ended {rest} bytes early")
             rest -= received
         return head.length()
 
@@ -119,7 +119,7 @@ class Connection:
         while rest > 0:
             chunk = self._socket.recv(min(rest, BUFFER_BYTES))
             if not chunk:
-                raise BenchFailure(f"the body of GET {target} ended {rest} bytes early")
+                raise BenchError(f"the body of GET {target} ended {rest} bytes early")
             digest.update(chunk)
             rest -= len(chunk)
         return f"sha256:{digest.hexdigest()}"
@@ -143,7 +143,7 @@ class Connection:
     def _begin_ok(self, target: str) -> Head:
         head = self.begin(target)
         if head.status != 200:
-            raise BenchFailure(f"GET {target} was answered {head.status}")
+            raise BenchError(f"GET {target} was answered {head.status}")
         return head
 
     def _request_head(self, method: str, target: str, headers: Sequence[str], length: int) -> bytes:
@@ -159,7 +159,7 @@ class Connection:
         while (end := received.find(b"\r\n\r\n")) < 0:
             chunk = self._socket.recv(_HEAD_BYTES)
             if not chunk:
-                raise BenchFailure(f"the server at port {self.address.port} closed the connection without an answer")
+                raise BenchError(f"the server at port {self.address.port} closed the connection without an answer")
             received += chunk
         status, *lines = received[:end].decode("latin-1").split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
@@ -173,7 +173,7 @@ class Connection:
         while len(body) < head.length():
             chunk = self._socket.recv(_HEAD_BYTES)
             if not chunk:
-                raise BenchFailure(f"the body of an answer with status {head.status} ended early")
+                raise BenchError(f"the body of an answer with status {head.status} ended early")
             body += chunk
         return Response(head.status, head.headers, bytes(body))
 
@@ -181,7 +181,7 @@ class Connection:
 def expect(response: Response, status: int, act: str) -> Response:
     """Return `response` when it has `status`; fail with what the server said otherwise."""
     if response.status != status:
-        raise BenchFailure(f"{act} was answered {response.status}, not {status}: {response.body[:300].decode(errors='replace')}")
+        raise BenchError(f"{act} was answered {response.status}, not {status}: {response.body[:300].decode(errors='replace')}")
     return response
 
 

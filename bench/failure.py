@@ -3,5 +3,5 @@
 from __future__ import annotations
 
 
-class BenchFailure(Exception):
+class BenchError(Exception):
     """A measurement cannot be made or would not be true; the message says why in one sentence."""

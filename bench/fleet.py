@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from bench.failure import BenchFailure
+from bench.failure import BenchError
 
 Work = Callable[[], None]
 Prepare = Callable[[], Work]
@@ -60,10 +60,10 @@ def _run(prepare: Prepare, barrier: multiprocessing.synchronize.Barrier, report:
 
 def _report(report: multiprocessing.connection.Connection) -> tuple[float, float]:
     if not report.poll(_WORK_SECONDS):
-        raise BenchFailure(f"a client did not end within {_WORK_SECONDS:.0f} seconds")
+        raise BenchError(f"a client did not end within {_WORK_SECONDS:.0f} seconds")
     answer = report.recv()
     if isinstance(answer, str):
-        raise BenchFailure(f"a client failed: {answer}")
+        raise BenchError(f"a client failed: {answer}")
     start, end = answer
     return float(start), float(end)
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from bench.failure import BenchFailure
+from bench.failure import BenchError
 
 PROGRAMS: Final[Mapping[str, str]] = {
     "docker-registry": "docker-registry",
@@ -32,7 +32,7 @@ def ensure_programs() -> None:
         _install(missing)
         missing = _missing()
     if missing:
-        raise BenchFailure(f"the bench needs these packages: apt-get install --no-install-recommends {' '.join(missing)}")
+        raise BenchError(f"the bench needs these packages: apt-get install --no-install-recommends {' '.join(missing)}")
 
 
 def _missing() -> list[str]:
@@ -44,9 +44,9 @@ def _install(packages: list[str]) -> None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     with _no_services():
         for command in (["update", "-qq"], ["install", "-qq", "--yes", "--no-install-recommends", *packages]):
-            done = subprocess.run(["apt-get", *command], env=environment, stdout=subprocess.DEVNULL)
+            done = subprocess.run(["apt-get", *command], env=environment, stdout=subprocess.DEVNULL, check=False)
             if done.returncode != 0:
-                raise BenchFailure(f"apt-get {command[0]} failed; install by hand: {' '.join(packages)}")
+                raise BenchError(f"apt-get {command[0]} failed; install by hand: {' '.join(packages)}")
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from bench.failure import BenchFailure
+from bench.failure import BenchError
 from bench.results import Row, Run, ratios, rounded, spread, verdict
 
 PAGE: Final = Path(__file__).parent.parent / "docs/reference/performance.md"
@@ -35,7 +35,7 @@ def write_page(run: Run) -> None:
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise BenchFailure(f"{PAGE} has no markers {BEGIN} … {END}")
+        raise BenchError(f"{PAGE} has no markers {BEGIN} … {END}")
     PAGE.write_text(f"{before}{BEGIN}\n{_markdown(run)}\n{END}{after}")
 
 

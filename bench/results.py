@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from bench.failure import BenchFailure
+from bench.failure import BenchError
 
 RESULTS: Final = Path(__file__).parent / "results"
 
@@ -98,5 +98,5 @@ def newest() -> Run:
     """The run saved last; fails when there is none."""
     saved = sorted(RESULTS.glob("*.json"))
     if not saved:
-        raise BenchFailure(f"there are no results in {RESULTS}: run `python -m bench` first")
+        raise BenchError(f"there are no results in {RESULTS}: run `python -m bench` first")
     return msgspec.json.decode(saved[-1].read_bytes(), type=Run)

@@ -17,7 +17,7 @@ from typing import Final, Protocol
 import msgspec
 
 from bench.client import Address
-from bench.failure import BenchFailure
+from bench.failure import BenchError
 
 HOST: Final = "127.0.0.1"
 ROADSTEAD: Final = Path(__file__).parent.parent / ".venv/bin/roadstead"
@@ -187,9 +187,9 @@ def _await_ready(name: str, process: subprocess.Popen[bytes], address: Address, 
     deadline = time.monotonic() + _READY_SECONDS
     while not _answers(address, path):
         if process.poll() is not None:
-            raise BenchFailure(f"{name} ended with status {process.returncode} before it was ready; its log ends:\n{_tail(log)}")
+            raise BenchError(f"{name} ended with status {process.returncode} before it was ready; its log ends:\n{_tail(log)}")
         if time.monotonic() > deadline:
-            raise BenchFailure(f"{name} was not ready after {_READY_SECONDS:.0f} seconds; its log ends:\n{_tail(log)}")
+            raise BenchError(f"{name} was not ready after {_READY_SECONDS:.0f} seconds; its log ends:\n{_tail(log)}")
         time.sleep(_POLL_SECONDS)
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from bench.client import BUFFER_BYTES, Address, Connection
 from bench.content import Content, random_content
-from bench.failure import BenchFailure
+from bench.failure import BenchError
 from bench.fleet import Work, together
 from bench.images import push_file, push_scope
 from bench.results import Row
@@ -53,7 +53,7 @@ def publish_blob(server: Server, repository: str, content: Content) -> str:
 def _check(server: Server, target: str, digest: str) -> None:
     with Connection(server.address) as connection:
         if connection.fetch_digest(target) != digest:
-            raise BenchFailure(f"{server.name} sent other bytes than were pushed")
+            raise BenchError(f"{server.name} sent other bytes than were pushed")
 
 
 def _rows(arena: Arena, servers: list[Server], targets: list[str], size: int, crowd: int) -> list[Row]:
@@ -82,6 +82,6 @@ def _prepare(address: Address, target: str, size: int) -> Work:
 
     def pull() -> None:
         if connection.drain(target, buffer) != size:
-            raise BenchFailure(f"GET {target} sent a body of another length")
+            raise BenchError(f"GET {target} sent a body of another length")
 
     return pull

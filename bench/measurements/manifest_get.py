@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import Final
 
 from bench.client import Connection
-from bench.failure import BenchFailure
+from bench.failure import BenchError
 from bench.images import MANIFEST_TYPE, fresh_image, push_image, push_scope
 from bench.results import Row
 from bench.rounds import Arena, Contender, interleave
@@ -46,5 +46,5 @@ def _requests_a_second(server: Server, seconds: int) -> float:
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     fault, rate = _FAULT.search(output), _RATE.search(output)
     if fault or not rate:
-        raise BenchFailure(f"wrk against {server.name}: {fault.group() if fault else output}")
+        raise BenchError(f"wrk against {server.name}: {fault.group() if fault else output}")
     return float(rate.group(1))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import time
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from typing import Final
 
 from bench.client import Connection
 from bench.content import random_content
-from bench.failure import BenchFailure
+from bench.failure import BenchError
 from bench.measurements.blob_get import publish_blob
 from bench.results import Row
 from bench.rounds import Arena, Contender, interleave
@@ -41,7 +40,7 @@ def measure(arena: Arena) -> list[Row]:
 def _allow_descriptors(needed: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < needed:
-        raise BenchFailure(f"{needed} open files are needed, and the limit is {hard} (ulimit -Hn)")
+        raise BenchError(f"{needed} open files are needed, and the limit is {hard} (ulimit -Hn)")
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, needed), hard))
 
 
@@ -61,7 +60,7 @@ def _stalled(server: Server, target: str) -> Iterator[None]:
             connection = stack.enter_context(Connection(server.address, _RECEIVE_BYTES))
             head = connection.begin(target)
             if head.status != 200:
-                raise BenchFailure(f"a stalled pull from {server.name} was answered {head.status}")
+                raise BenchError(f"a stalled pull from {server.name} was answered {head.status}")
         yield
 
 
@@ -91,7 +90,7 @@ def proportional_set_size(pid: int) -> int:
 
 def _parents() -> dict[int, int]:
     found: dict[int, int] = {}
-    for name in filter(str.isdigit, os.listdir("/proc")):
+    for name in filter(str.isdigit, (entry.name for entry in Path("/proc").iterdir())):
         with suppress(OSError):
             # The second field, the program's name, may hold blanks and brackets: count from the last bracket.
             found[int(name)] = int(Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[1])
@@ -102,4 +101,4 @@ def _pss(pid: int) -> int:
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1]) * 1024
-    raise BenchFailure(f"the kernel reports no Pss for process {pid}")
+    raise BenchError(f"the kernel reports no Pss for process {pid}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.client import Connection, expect
-from bench.failure import BenchFailure
+from bench.failure import BenchError
 from bench.images import MANIFEST_TYPE, digest_of, fresh_image, push_image, push_scope
 from bench.results import Row
 from bench.rounds import Arena, Contender, interleave, settle
@@ -80,4 +80,4 @@ def _check(connection: Connection, repository: str) -> None:
     listed = expect(connection.request("GET", f"/v2/{repository}/tags/list?n={_TAGS_EACH}"), 200, "GET of the tags")
     found = len(json.loads(listed.body)["tags"])
     if found != _TAGS_EACH:
-        raise BenchFailure(f"{repository} has {found} tags after {_TAGS_EACH} were set: the server does not take several tags a PUT")
+        raise BenchError(f"{repository} has {found} tags after {_TAGS_EACH} were set: the server does not take several tags a PUT")
