@@ -83,11 +83,12 @@ def _run(options: argparse.Namespace, console: Console) -> Run:
     subject = _subject(options.itself)
     ensure_programs()
     names = options.only or (_SIDE_BY_SIDE if options.itself else list(MEASUREMENTS))
-    if options.markdown and set(names) != set(MEASUREMENTS):
-        raise BenchError("--markdown writes whole tables only: leave out --only and --itself")
+    whole = set(names) == set(MEASUREMENTS) and not options.itself
+    if options.markdown and not whole:
+        raise BenchError("--markdown takes whole runs only: leave out --only and --itself")
     with _directory(options.directory) as directory:
         rows = [row for name in names for row in _measure(name, subject, directory, options.rounds, console)]
-        run = Run(datetime.now(UTC), options.rounds, subject.name, describe(directory), rows)
+        run = Run(datetime.now(UTC), options.rounds, subject.name, whole, describe(directory), rows)
     console.print(f"results: {save(run)}", highlight=False, soft_wrap=True)
     return run
 

@@ -30,7 +30,9 @@ def print_table(run: Run, console: Console) -> None:
 
 
 def write_page(run: Run) -> None:
-    """Replace what stands between the markers of `PAGE`; fails when they are not there."""
+    """Replace what stands between the markers of `PAGE`; fails when they are not there, or when the run left something out."""
+    if not run.whole:
+        raise BenchError("the page takes whole runs only: measure without --only and --itself")
     text = PAGE.read_text()
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)

@@ -42,11 +42,12 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Run(msgspec.Struct, frozen=True):
-    """All that one run of the bench found, where, and when."""
+    """All that one run of the bench found, where, and when; `whole` when nothing was left out."""
 
     at: datetime
     rounds: int
     subject: str
+    whole: bool
     machine: dict[str, str]
     rows: list[Row]
 
