@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.support.clients.images import fetch, image, multi_arch, push, read_layout, write_layout
+from tests.support.clients.images import Json, fetch, image, multi_arch, push, read_layout, write_layout
 from tests.support.clients.tools import Workplace
 from tests.support.server import RoadsteadServer
 
@@ -137,10 +137,8 @@ def test_referrers_are_copied_along(workplace: Workplace, registry: RoadsteadSer
     assert [entry["artifactType"] for entry in discover(workplace, f"{name}-copy:one")] == [SBOM]
 
 
-def discover(workplace: Workplace, name: str, *options: str) -> list[dict[str, object]]:
-    found: list[dict[str, object]] = json.loads(workplace.run("oras", "discover", HTTP, "--format", "json", *options, name).out)[
-        "referrers"
-    ]
+def discover(workplace: Workplace, name: str, *options: str) -> list[Json]:
+    found: list[Json] = json.loads(workplace.run("oras", "discover", HTTP, "--format", "json", *options, name).out)["referrers"]
     return found
 
 

@@ -18,7 +18,7 @@ HERE=$(cd "$(dirname "$0")" && pwd)
 ROOT=$BASE/root
 BIN=$BASE/bin
 
-CLIENTS=(apptainer oras cosign crane notation skopeo podman docker dockerd)
+CLIENTS=(apptainer singularity oras cosign crane notation skopeo podman docker dockerd)
 PACKAGES=(
   apptainer oras cosign crane notation skopeo podman docker.io docker-cli containerd
   # The payload of the test images.
@@ -92,7 +92,7 @@ sed -i 's/^root default capabilities = .*/root default capabilities = no/' "$ROO
 mkdir -p "$BIN" "$ROOT/var/lib/containers"
 install -m 755 "$HERE/enter-tree.sh" "$BIN/.enter-tree"
 for client in "${CLIENTS[@]}"; do
-  [ -x "$ROOT/usr/bin/$client" ] || [ -x "$ROOT/usr/sbin/$client" ] || die "Debian $SUITE has no $client at the moment"
+  chroot "$ROOT" sh -c "command -v $client" >/dev/null || die "Debian $SUITE has no $client at the moment"
   ln -sfn .enter-tree "$BIN/$client"
 done
 echo "$stamp" >"$BASE/.complete"
