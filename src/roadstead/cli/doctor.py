@@ -14,7 +14,7 @@ import resource
 import shutil
 import sqlite3
 import sys
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from enum import Enum
 from pathlib import Path
 
@@ -23,8 +23,10 @@ from rich.console import Console
 from rich.table import Table
 
 from roadstead.content import hashing
+from roadstead.content.opening import open_store
+from roadstead.content.store import ContentStore
 from roadstead.errors import RoadsteadError
-from roadstead.metadata.database import open_database, sqlite_path
+from roadstead.metadata.database import Database, open_database, sqlite_path
 from roadstead.metadata.location import NETWORK_FILE_SYSTEMS, file_system_type
 
 OLDEST_PYTHON = (3, 11)
@@ -118,8 +120,11 @@ def answer(subject: str, failure: str | None) -> Finding:
     return judge(subject, failure or "answers", fine=failure is None, costs="nothing works without it", otherwise=Verdict.STOPS)
 
 
-def examine(data: Path, database_url: str = "") -> list[Finding]:
-    """Every finding about this machine, for a server whose data is in `data`. Reads and asks; changes nothing."""
+def examine(data: Path, database_url: str = "", storage_url: str = "") -> list[Finding]:
+    """Every finding about this machine, for a server whose data is in `data`. Reads and asks.
+
+    Empty URLs mean that database and content are in `data`. An object store is asked to keep and return a small object, as the server does.
+    """
     standing = _nearest_existing(data)
     usage = shutil.disk_usage(standing)
     findings = [
@@ -132,10 +137,12 @@ def examine(data: Path, database_url: str = "") -> list[Finding]:
         open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
     ]
     if database_url.startswith("postgresql"):
-        findings.append(answer("PostgreSQL", asyncio.run(_database_failure(database_url))))
+        findings.append(answer("PostgreSQL", asyncio.run(_failure(open_database, database_url))))
     else:
         place = sqlite_path(database_url).parent if database_url else data
         findings.append(database_place(file_system_type(_nearest_existing(place))))
+    if storage_url.startswith("s3:"):
+        findings.append(answer("Object store", asyncio.run(_failure(open_store, storage_url))))
     return [*findings, *(client(name, shutil.which(name)) for name in ("apptainer", "docker"))]
 
 
@@ -145,23 +152,22 @@ def _nearest_existing(path: Path) -> Path:
     return next(folder for folder in (path, *path.parents) if folder.is_dir())
 
 
-async def _database_failure(url: str) -> str | None:
+async def _failure(opener: Callable[[str], Awaitable[Database | ContentStore]], url: str) -> str | None:
+    """What is wrong with the database or store at `url`; None if it can be used now."""
     try:
-        opened = await open_database(url)
+        opened = await opener(url)
+        try:
+            await opened.check()
+        finally:
+            await opened.close()
     except RoadsteadError as error:
         return error.message
-    try:
-        await opened.check()
-    except RoadsteadError as error:
-        return error.message
-    finally:
-        await opened.close()
     return None
 
 
-def doctor(data: Path, database_url: str = "") -> int:
+def doctor(data: Path, database_url: str = "", storage_url: str = "") -> int:
     """Print what was found; 0 if the server can run here, 1 if something stops it."""
-    findings = examine(data, database_url)
+    findings = examine(data, database_url, storage_url)
     console = Console()
     console.print(render(findings))
     stopping = [finding.subject for finding in findings if finding.verdict is Verdict.STOPS]

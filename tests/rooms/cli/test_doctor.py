@@ -68,6 +68,12 @@ def test_a_database_that_is_not_there_stops_and_keeps_its_password(tmp_path: Pat
     assert "s3cret" not in finding.found
 
 
+def test_an_object_store_that_cannot_be_opened_stops(tmp_path: Path) -> None:
+    finding = found(examine(tmp_path, "", "s3://?endpoint=http://127.0.0.1:1"), "Object store")
+    assert finding.verdict is Verdict.STOPS
+    assert "no bucket" in finding.found
+
+
 def test_the_output_says_in_words_what_is_missing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

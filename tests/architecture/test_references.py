@@ -1,0 +1,63 @@
+"""The reference pages tell what the code says: every setting, every error. A row that fails here is given as it must be."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+from pydantic.fields import FieldInfo
+
+from roadstead import errors
+from roadstead.apis.distribution.errors import TABLE
+from roadstead.errors import RoadsteadError
+from roadstead.settings import PREFIX, Settings
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
+
+
+def setting_row(name: str, field: FieldInfo) -> str:
+    """One line of the table of settings."""
+    return f"| `{PREFIX}{name.upper()}` | {written_default(field)} | {field.description} |"
+
+
+def written_default(field: FieldInfo) -> str:
+    """The default as one writes it; empty where the description tells it."""
+    if field.default_factory is not None or field.default in (None, ()):
+        return ""
+    return f"`{str(field.default).lower() if isinstance(field.default, bool) else field.default}`"
+
+
+def error_row(kind: type[RoadsteadError]) -> str:
+    """One line of the table of errors."""
+    status, code = TABLE[kind]
+    sentence = (kind.__doc__ or "").partition("\n")[0].replace("<", "\\<").replace("|", "\\|")
+    return f"| {status} | `{code}` | `{kind.__name__}` | {sentence} |"
+
+
+def error_classes() -> set[type[RoadsteadError]]:
+    return {found for _, found in inspect.getmembers(errors, inspect.isclass) if issubclass(found, RoadsteadError)}
+
+
+def test_every_setting_has_a_description() -> None:
+    assert [name for name, field in Settings.model_fields.items() if not (field.description or "").endswith(".")] == []
+
+
+def test_every_setting_is_on_its_page_and_no_other() -> None:
+    page = (REFERENCE / "settings.md").read_text()
+    expected = [setting_row(name, field) for name, field in Settings.model_fields.items()]
+    assert re.findall(rf"^\| `{PREFIX}.*$", page, re.MULTILINE) == expected
+
+
+def test_the_distribution_doors_table_knows_every_error() -> None:
+    assert set(TABLE) == error_classes()
+
+
+def test_every_error_is_on_its_page_and_no_other() -> None:
+    page = (REFERENCE / "errors.md").read_text()
+    assert re.findall(r"^\| \d{3} \|.*$", page, re.MULTILINE) == [error_row(kind) for kind in TABLE]
+
+
+def test_every_code_is_explained() -> None:
+    explained = re.findall(r"^\* `([A-Z_]+)`:", (REFERENCE / "errors.md").read_text(), re.MULTILINE)
+    assert sorted(explained) == sorted({code for _, code in TABLE.values()})
