@@ -33,7 +33,7 @@ class Recorded(msgspec.Struct, frozen=True):
     existing: ContentRow | None
 
 
-def whole(_size: int) -> Span | None:
+def whole(_size: int) -> tuple[int, int] | None:
     """Want all of a blob."""
     return None
 
@@ -57,8 +57,9 @@ class Blobs:
         place, row = await self._find(actor, name, digest)
         if row is None:
             return await self._open_missing(actor, place, name, digest, span_of)
-        span = span_of(row.size)
-        content = await self._store.open(row.key, row.size, span, elsewhere=self._rules.elsewhere)
+        wanted = span_of(row.size)
+        span = Span(*wanted) if wanted else None
+        content = await self._store.open(row.key, row.size, span, elsewhere=True)
         return OpenBlob(row.size, span, content)
 
     async def size(self, actor: Actor, name: RepositoryName, digest: Digest) -> int:

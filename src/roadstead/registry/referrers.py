@@ -12,6 +12,7 @@ from roadstead.metadata import manifests
 from roadstead.metadata.database import Database
 from roadstead.metadata.manifests import ReferrerRow
 from roadstead.oci import media_type
+from roadstead.oci.descriptor import Descriptor
 from roadstead.oci.digest import Digest
 from roadstead.oci.manifest import parse_manifest
 from roadstead.oci.reference import RepositoryName, referrers_tag
@@ -21,7 +22,7 @@ from roadstead.registry.repositories import Repositories
 class ReferrersPage(msgspec.Struct, frozen=True):
     """One page of referrers, and the id to continue after (None: this was the last)."""
 
-    referrers: tuple[ReferrerRow, ...]
+    referrers: tuple[Descriptor, ...]
     continue_after: int | None
 
 
@@ -50,9 +51,13 @@ class Referrers:
             page, more = rows[:limit], len(rows) > limit
             if after == 0:
                 page = _fallback(connection, repository_id, subject, artifact_type) + page
-            return ReferrersPage(tuple(page), page[-1].manifest_id if more else None)
+            return ReferrersPage(tuple(map(_descriptor, page)), page[-1].manifest_id if more else None)
 
         return await self._database.read(work)
+
+
+def _descriptor(row: ReferrerRow) -> Descriptor:
+    return Descriptor(row.media_type, row.digest, row.size, row.annotations, row.artifact_type)
 
 
 def _fallback(connection: Connection, repository_id: int, subject: Digest, artifact_type: str | None) -> list[ReferrerRow]:

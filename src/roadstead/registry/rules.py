@@ -22,8 +22,5 @@ class Rules(msgspec.Struct, frozen=True):
     link_grace: timedelta = timedelta(days=1)
     """How long a blob that no manifest refers to stays after it was last pushed, mounted or asked for by HEAD."""
 
-    content_grace: timedelta = timedelta(hours=6)
-    """How long bytes stay after their last link went: longer than any presigned URL and any download."""
-
-    elsewhere: bool = True
-    """Whether clients may be sent to the object store for blobs."""
+    content_grace: timedelta = timedelta(hours=25)
+    """How long bytes stay after their last link went: longer than the longest presigned URL (content.opening.LONGEST_VALID)."""

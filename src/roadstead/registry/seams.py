@@ -15,8 +15,8 @@ from roadstead.oci.digest import Digest
 from roadstead.oci.manifest import Manifest
 from roadstead.oci.reference import Reference, RepositoryName
 
-SpanOf = Callable[[int], Span | None]
-"""Which part of a blob of so many bytes is wanted; None for all of it. May raise RangeNotSatisfiable."""
+SpanOf = Callable[[int], tuple[int, int] | None]
+"""Which part of a blob of so many bytes is wanted: start and length (bytes); None for all of it. May raise RangeNotSatisfiable."""
 
 
 class OpenBlob(msgspec.Struct, frozen=True):

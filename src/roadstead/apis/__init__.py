@@ -1,0 +1,1 @@
+"""The doors: one package per dialect of HTTP; they do not know each other."""

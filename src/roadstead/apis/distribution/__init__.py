@@ -1,0 +1,1 @@
+"""The OCI Distribution API at `/v2/`, and its token endpoint."""

@@ -1,0 +1,58 @@
+"""The one table from what went wrong to how the distribution API says it (distribution-spec, "Error Codes")."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from roadstead import errors
+from roadstead.errors import RoadsteadError
+from roadstead.serving.response import Response, json_response
+
+# class → (status, code). A class that is not here is answered as its nearest ancestor that is.
+TABLE: Final[dict[type[RoadsteadError], tuple[int, str]]] = {
+    errors.RoadsteadError: (500, "UNKNOWN"),
+    errors.InvalidInput: (400, "UNSUPPORTED"),
+    errors.InvalidName: (400, "NAME_INVALID"),
+    errors.InvalidTag: (400, "MANIFEST_INVALID"),
+    errors.InvalidDigest: (400, "DIGEST_INVALID"),
+    errors.UnsupportedAlgorithm: (400, "DIGEST_INVALID"),
+    errors.InvalidManifest: (400, "MANIFEST_INVALID"),
+    errors.UnsupportedManifestType: (400, "MANIFEST_INVALID"),
+    errors.InvalidRange: (400, "BLOB_UPLOAD_INVALID"),
+    errors.InvalidPaging: (400, "UNSUPPORTED"),
+    errors.TooLarge: (413, "SIZE_INVALID"),
+    errors.ManifestTooLarge: (413, "MANIFEST_INVALID"),
+    errors.TooManyTags: (414, "UNSUPPORTED"),
+    errors.DigestMismatch: (400, "DIGEST_INVALID"),
+    errors.SizeMismatch: (400, "SIZE_INVALID"),
+    errors.OutOfOrder: (416, "BLOB_UPLOAD_INVALID"),
+    errors.RangeNotSatisfiable: (416, "SIZE_INVALID"),
+    errors.NotFound: (404, "NAME_UNKNOWN"),
+    errors.ProjectUnknown: (404, "NAME_UNKNOWN"),
+    errors.RepositoryUnknown: (404, "NAME_UNKNOWN"),
+    errors.ManifestUnknown: (404, "MANIFEST_UNKNOWN"),
+    errors.BlobUnknown: (404, "BLOB_UNKNOWN"),
+    errors.UploadUnknown: (404, "BLOB_UPLOAD_UNKNOWN"),
+    errors.ReferenceMissing: (400, "MANIFEST_BLOB_UNKNOWN"),
+    errors.Refused: (403, "DENIED"),
+    errors.Unauthenticated: (401, "UNAUTHORIZED"),
+    errors.InsufficientScope: (401, "UNAUTHORIZED"),
+    errors.Denied: (403, "DENIED"),
+    errors.GateRefused: (403, "DENIED"),
+    errors.ClientFault: (400, "BLOB_UPLOAD_INVALID"),
+    errors.ClientGone: (400, "BLOB_UPLOAD_INVALID"),
+    errors.BodyTimeout: (408, "BLOB_UPLOAD_INVALID"),
+    errors.Unavailable: (503, "UNAVAILABLE"),
+    errors.ContentDamaged: (500, "UNKNOWN"),
+    errors.StorageFull: (507, "UNAVAILABLE"),
+    errors.StoreFailed: (503, "UNAVAILABLE"),
+    errors.DatabaseFailed: (503, "UNAVAILABLE"),
+    errors.Misconfigured: (500, "UNKNOWN"),
+}
+
+
+def render(error: RoadsteadError, request_id: str) -> Response:
+    """The error as the specification's JSON body; failures of our own name the request's id, for the administrator's log."""
+    status, code = next(TABLE[cls] for cls in type(error).__mro__ if cls in TABLE)
+    message = error.message if status < 500 else f"{error.message} (request {request_id})"
+    return json_response(status, {"errors": [{"code": code, "message": message, "detail": error.detail or None}]})

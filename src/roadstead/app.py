@@ -1,0 +1,125 @@
+"""The whole system, built from `Settings`: the only module that knows every room."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import msgspec
+
+from roadstead import settings as configuration
+from roadstead.access.accounts import Accounts
+from roadstead.access.secret_key import load_or_make
+from roadstead.apis.distribution.door import DistributionDoor
+from roadstead.apis.distribution.tokens import TokenDoor
+from roadstead.content.observed import ObservedStore
+from roadstead.content.opening import open_store
+from roadstead.content.store import ContentStore
+from roadstead.metadata import migrations
+from roadstead.metadata.database import Database, open_database
+from roadstead.oci.reference import DEFAULT_PROJECT
+from roadstead.registry.clock import system_clock
+from roadstead.registry.registry import Registry
+from roadstead.serving.front import Application, Door, Front, PlainDoor
+from roadstead.serving.health import HealthDoor, MetricsDoor
+from roadstead.serving.observation import set_up_logging
+from roadstead.settings import Settings
+from roadstead.upkeep.schedule import repeat
+from roadstead.upkeep.uploads import expire_uploads
+
+_FLUSH_PULLS_SECONDS = 5.0
+_EXPIRE_UPLOADS_SECONDS = 60.0
+
+
+class System(msgspec.Struct, frozen=True):
+    """Everything that is open in one process."""
+
+    settings: Settings
+    database: Database
+    store: ContentStore
+    accounts: Accounts
+    registry: Registry
+
+
+@asynccontextmanager
+async def open_system(settings: Settings) -> AsyncIterator[System]:
+    """Open database and store and wire the rooms together; the schema must be there (see `prepare`)."""
+    async with AsyncExitStack() as stack:
+        store = ObservedStore(await open_store(settings.storage))
+        stack.push_async_callback(store.close)
+        database = await open_database(settings.database)
+        stack.push_async_callback(database.close)
+        accounts = Accounts(database, load_or_make(settings.secret_key), create_projects_on_push=settings.create_projects_on_push)
+        yield System(settings, database, store, accounts, Registry(database, store, settings.rules()))
+
+
+async def prepare(settings: Settings) -> str | None:
+    """Make what is missing: directory, schema, secret key, the account `admin`, the public project `library`.
+
+    Returns the administrator's password if one was made up. Raises Misconfigured, Unavailable.
+    """
+    settings.data.mkdir(parents=True, exist_ok=True)
+    await migrations.upgrade(settings.database)
+    async with open_system(settings) as system:
+        given = settings.admin_password.get_secret_value() if settings.admin_password else None
+        password = await system.accounts.ensure_admin(given, system_clock())
+        await system.registry.repositories.ensure_project(DEFAULT_PROJECT, public=True)
+    return password
+
+
+def create() -> Application:
+    """The ASGI application of one HTTP worker process, which reads the settings that the server was started with."""
+    settings = configuration.load()
+    set_up_logging(settings.log_level)
+    return Front(_Worker(settings), settings.site())
+
+
+class _Worker:
+    """The life of one HTTP worker process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stack = AsyncExitStack()
+
+    async def start(self) -> Mapping[str, Door]:
+        system = await self._stack.enter_async_context(open_system(self._settings))
+        await self._stack.enter_async_context(_repeated("flush pulls", system.registry.pulls.flush, _FLUSH_PULLS_SECONDS))
+        self._stack.push_async_callback(system.registry.pulls.flush)
+        return doors(system)
+
+    async def stop(self) -> None:
+        await self._stack.aclose()
+
+
+def doors(system: System) -> Mapping[str, Door]:
+    """Every door, by the first component of its paths."""
+    return {
+        "v2": DistributionDoor(system.registry, system.accounts),
+        "service": TokenDoor(system.accounts),
+        "health": HealthDoor({"database": system.database.check, "store": system.store.check}),
+        "metrics": MetricsDoor(),
+        "": PlainDoor(),
+    }
+
+
+@asynccontextmanager
+async def _repeated(what: str, act: Callable[[], Awaitable[object]], every: float) -> AsyncIterator[None]:
+    stop = asyncio.Event()
+    task = asyncio.create_task(repeat(what, act, every, stop), name=what)
+    try:
+        yield
+    finally:
+        stop.set()
+        await task
+
+
+async def work(settings: Settings, stop: asyncio.Event) -> None:
+    """What the job worker does until `stop` is set."""
+    set_up_logging(settings.log_level)
+    async with open_system(settings) as system:
+
+        async def expire() -> None:
+            await expire_uploads(system.database, system.store, settings.rules(), system_clock)
+
+        await repeat("expire uploads", expire, _EXPIRE_UPLOADS_SECONDS, stop)

@@ -1,0 +1,78 @@
+"""The program `roadstead`."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from roadstead.cli.options import ConfigOption, DataOption, apply
+from roadstead.errors import RoadsteadError
+
+app = typer.Typer(
+    name="roadstead", help="A registry for Docker and Apptainer images.", no_args_is_help=True, pretty_exceptions_enable=False
+)
+database = typer.Typer(help="The database.", no_args_is_help=True)
+app.add_typer(database, name="db")
+
+
+@app.command()
+def serve(
+    data: DataOption = None,
+    listen: Annotated[str | None, typer.Option(help="Host and port to listen on.  [default: 127.0.0.1:5000]")] = None,
+    workers: Annotated[int | None, typer.Option(help="HTTP worker processes.  [default: one per core, at most 4]")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Start the registry in the foreground: HTTP workers and one job worker. Makes what is missing."""
+    from roadstead.cli.serve import run  # noqa: PLC0415 - each command pays only for what it uses
+
+    run(apply(data=data, listen=listen, workers=workers, config=config))
+
+
+@app.command()
+def worker(data: DataOption = None, config: ConfigOption = None) -> None:
+    """Run a job worker alone, beside servers that share the database and the store."""
+    from roadstead.cli.worker import run  # noqa: PLC0415 - see serve
+
+    run(apply(data=data, config=config))
+
+
+@database.command()
+def upgrade(data: DataOption = None, config: ConfigOption = None) -> None:
+    """Bring the database to this version's schema; `serve` does so by itself."""
+    from roadstead.cli.upgrade import run  # noqa: PLC0415 - see serve
+
+    run(apply(data=data, config=config))
+
+
+@app.command()
+def doctor(data: DataOption = None, config: ConfigOption = None) -> None:
+    """Check this installation: say what is missing and what that costs."""
+    from roadstead.cli.doctor import doctor as examine  # noqa: PLC0415 - see serve
+
+    settings = apply(data=data, config=config)
+    raise typer.Exit(examine(settings.data, settings.database))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"roadstead {version('roadstead')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version_wanted: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the program; an error from the tree is one message and exit status 1."""
+    try:
+        app()
+    except RoadsteadError as error:
+        typer.secho(f"roadstead: {error.message}", fg="red", err=True)
+        sys.exit(1)

@@ -1,0 +1,1 @@
+"""What every HTTP door shares: requests, responses, credentials, streaming, paging, observation."""

@@ -1,0 +1,93 @@
+"""Metrics and logs of every door.
+
+Counters of all worker processes are added up from prometheus_client's multi-process files; the server sets their folder before it
+starts the workers.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import sys
+from typing import Any, Final
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+REQUESTS: Final = Counter("roadstead_http_requests_total", "Requests answered, by route, method and status.", ("route", "method", "status"))
+SECONDS: Final = Histogram(
+    "roadstead_http_request_seconds",
+    "Time until the answer was handed to the server, by route.",
+    ("route",),
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600),
+)
+BYTES_IN: Final = Counter("roadstead_http_received_bytes_total", "Bytes of request bodies received.")
+BYTES_OUT: Final = Counter("roadstead_http_sent_bytes_total", "Bytes of response bodies sent.")
+UPLOADS: Final = Gauge("roadstead_uploads_in_progress", "Requests that are sending blob content now.", multiprocess_mode="livesum")
+DAMAGED: Final = Counter("roadstead_content_damaged_total", "Requests that met missing or damaged content. Alarm on any increase.")
+
+_ID_PREFIX = os.urandom(5).hex()
+_ids = itertools.count()
+
+
+def new_request_id() -> str:
+    """An id for one request: unique to the process by its prefix, and cheap."""
+    return f"{_ID_PREFIX}{next(_ids):06x}"
+
+
+class Observed:
+    """The metrics of one (route, method, status), looked up once."""
+
+    __slots__ = ("_seconds", "count")
+
+    def __init__(self, route: str, method: str, status: int) -> None:
+        self.count = REQUESTS.labels(route, method, str(status)).inc
+        self._seconds = SECONDS.labels(route).observe
+
+    def record(self, seconds: float) -> None:
+        """Count one request."""
+        self.count()
+        self._seconds(seconds)
+
+
+_known: dict[tuple[str, str, int], Observed] = {}
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
+
+
+def observe(route: str, method: str, status: int, seconds: float) -> None:
+    """Count one request."""
+    key = (route, method if method in _METHODS else "other", status)
+    found = _known.get(key)
+    if found is None:
+        found = _known[key] = Observed(*key)
+    found.record(seconds)
+
+
+def render_metrics() -> tuple[bytes, bytes]:
+    """The metrics of all worker processes in Prometheus' text format, and its content type."""
+    registry = CollectorRegistry()
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return generate_latest(registry), CONTENT_TYPE_LATEST.encode()
+    return generate_latest(), CONTENT_TYPE_LATEST.encode()
+
+
+def set_up_logging(level: str) -> None:
+    """One JSON object a line on standard error, from `level` on."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+log: Any = structlog.get_logger()

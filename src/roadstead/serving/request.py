@@ -1,0 +1,126 @@
+"""A request, as a door sees it: a thin layer over the ASGI scope that parses only what is asked for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import Any, TypeAlias
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from roadstead.errors import BodyTimeout, ClientGone, InvalidInput, TooLarge
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+Networks: TypeAlias = tuple[IPv4Network | IPv6Network, ...]
+
+
+class Site(msgspec.Struct, frozen=True):
+    """Where doors stand: the address users type, whose forwarded headers to believe, how long a body may stall (seconds)."""
+
+    public_url: str | None = None
+    trusted_proxies: Networks = ()
+    body_timeout: float = 60.0
+
+
+class Request:
+    """One HTTP request. Header names are given in lower case."""
+
+    __slots__ = ("_headers", "_receive", "_site", "id", "method", "path", "query_string", "received", "route", "scope")
+
+    def __init__(self, scope: Scope, receive: Receive, site: Site, request_id: str) -> None:
+        self.scope = scope
+        self.id = request_id
+        self.method: str = scope["method"]
+        raw: bytes | None = scope.get("raw_path")
+        self.path = raw.decode("latin-1") if raw is not None else scope["path"]
+        """The path as sent, percent-encoding and all."""
+        self.query_string: bytes = scope["query_string"]
+        self.route = "unmatched"
+        """What the door took the request for; a label of logs and metrics."""
+        self.received = 0
+        """Bytes of the body that have arrived."""
+        self._receive = receive
+        self._site = site
+        self._headers: dict[bytes, bytes] | None = None
+
+    def header(self, name: bytes) -> str | None:
+        """The value of a header; of several lines, the values joined by commas (RFC 9110 §5.3)."""
+        if self._headers is None:
+            headers: dict[bytes, bytes] = {}
+            for key, value in self.scope["headers"]:
+                headers[key] = headers[key] + b", " + value if key in headers else value
+            self._headers = headers
+        found = self._headers.get(name)
+        return None if found is None else found.decode("latin-1")
+
+    def query(self) -> list[tuple[str, str]]:
+        """The query's pairs in their order, decoded. Raises InvalidInput where it is not UTF-8 or has too many fields."""
+        if not self.query_string:
+            return []
+        try:
+            return parse_qsl(self.query_string.decode("latin-1"), keep_blank_values=True, errors="strict", max_num_fields=1000)
+        except ValueError as error:
+            raise InvalidInput("The query of the URL cannot be read.") from error
+
+    @property
+    def content_length(self) -> int | None:
+        """The announced length of the body (bytes); None when it comes in chunks. The server has checked that it is a number."""
+        value = self.header(b"content-length")
+        return int(value) if value is not None and value.isdigit() else None
+
+    async def body(self) -> AsyncIterator[bytes]:
+        """The body's chunks as they arrive. Raises BodyTimeout when it stalls, ClientGone when the connection ends first."""
+        more = True
+        while more:
+            try:
+                async with asyncio.timeout(self._site.body_timeout):
+                    message = await self._receive()
+            except TimeoutError:
+                raise BodyTimeout(f"No byte of the request body came for {self._site.body_timeout:g} seconds.") from None
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            more = message.get("more_body", False)
+            if chunk := message.get("body", b""):
+                self.received += len(chunk)
+                yield chunk
+
+    async def whole_body(self, limit: int, too_large: type[TooLarge] = TooLarge) -> bytes:
+        """The whole body, of at most `limit` bytes. Raises `too_large` as soon as there is more, and what `body` raises."""
+        if (self.content_length or 0) > limit:
+            raise too_large
+        chunks = []
+        async for chunk in self.body():
+            chunks.append(chunk)
+            if self.received > limit:
+                raise too_large
+        return b"".join(chunks)
+
+    @property
+    def base_url(self) -> str:
+        """The address that the client uses for this registry, without a final slash."""
+        if self._site.public_url:
+            return self._site.public_url
+        scheme, host = self.scope["scheme"], self.header(b"host") or "localhost"
+        if self._from_trusted_proxy():
+            scheme = _first(self.header(b"x-forwarded-proto")) or scheme
+            host = _first(self.header(b"x-forwarded-host")) or host
+        return f"{scheme}://{host}"
+
+    def _from_trusted_proxy(self) -> bool:
+        client = self.scope.get("client")
+        if not self._site.trusted_proxies or not client:
+            return False
+        try:
+            address = ip_address(client[0])
+        except ValueError:
+            return False
+        return any(address in network for network in self._site.trusted_proxies)
+
+
+def _first(value: str | None) -> str | None:
+    return value and value.partition(",")[0].strip()

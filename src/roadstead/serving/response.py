@@ -1,0 +1,103 @@
+"""A response, and how it leaves: from memory, from a file by the server's own sendfile, as a stream, or as a redirect."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, Final
+
+import msgspec
+
+from roadstead.content.store import Chunks, Elsewhere, LocalFile, Opened, Stream
+from roadstead.errors import ContentDamaged
+from roadstead.serving.request import Scope, Send
+
+Headers = list[tuple[bytes, bytes]]
+
+_CHUNK: Final = 1 << 20
+
+
+class Response(msgspec.Struct):
+    """What a handler answers. `body` is bytes, or opened content; Content-Length is set from it unless the headers have one."""
+
+    status: int
+    headers: Headers = []
+    body: bytes | LocalFile | Stream = b""
+
+    @property
+    def length(self) -> int:
+        """Bytes of the body."""
+        if isinstance(self.body, bytes):
+            return len(self.body)
+        if isinstance(self.body, Stream):
+            return self.body.length
+        return self.body.size if self.body.span is None else self.body.span.length
+
+
+def json_response(status: int, value: object, headers: Headers | None = None) -> Response:
+    """`value` as JSON."""
+    body = msgspec.json.encode(value, enc_hook=str)
+    return Response(status, [(b"content-type", b"application/json"), *(headers or [])], body)
+
+
+def text_response(status: int, text: str) -> Response:
+    """A line for people."""
+    return Response(status, [(b"content-type", b"text/plain; charset=utf-8")], text.encode() + b"\n")
+
+
+def content_response(status: int, headers: Headers, content: Opened) -> Response:
+    """Opened content, or a redirect to where the client can fetch it."""
+    if isinstance(content, Elsewhere):
+        return Response(307, [(b"location", content.url.encode()), (b"cache-control", b"no-store")])
+    return Response(status, headers, content)
+
+
+async def send_response(response: Response, method: str, scope: Scope, send: Send) -> int:
+    """Send it; returns the bytes of body that were sent. To HEAD only the headers are sent, Content-Length included (RFC 9110 §9.3.2)."""
+    body, length = response.body, response.length
+    headers = response.headers
+    if response.status != 204 and not any(name == b"content-length" for name, _ in headers):
+        headers = [*headers, (b"content-length", b"%d" % length)]
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    if method == "HEAD" or isinstance(body, bytes):
+        await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})
+        return 0 if method == "HEAD" else length
+    if isinstance(body, LocalFile) and body.span is None and "http.response.pathsend" in scope.get("extensions", {}):
+        await send({"type": "http.response.pathsend", "path": str(body.path)})
+        return length
+    await _stream(_file_chunks(body) if isinstance(body, LocalFile) else body.chunks, length, send)
+    return length
+
+
+async def _stream(chunks: Chunks, length: int, send: Send) -> None:
+    """Pass chunks on as fast as the client takes them. Ends the connection by raising if they are not `length` bytes in all."""
+    sent = 0
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            sent += len(chunk)
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    if sent != length:
+        raise ContentDamaged(f"Stored content ended after {sent} of {length} bytes.")
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _file_chunks(file: LocalFile) -> AsyncGenerator[bytes, None]:
+    loop = asyncio.get_running_loop()
+    offset, left = (file.span.start, file.span.length) if file.span else (0, file.size)
+    descriptor = await loop.run_in_executor(None, os.open, file.path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        while left > 0:
+            chunk = await loop.run_in_executor(None, os.pread, descriptor, min(left, _CHUNK), offset)
+            if not chunk:
+                return
+            offset, left = offset + len(chunk), left - len(chunk)
+            yield chunk
+    finally:
+        os.close(descriptor)
+
+
+def encoded(value: Any) -> bytes:
+    """A header's value as bytes; control characters, which could end the header, become question marks."""
+    return "".join(one if one.isprintable() and ord(one) < 256 else "?" for one in str(value)).encode("latin-1")

@@ -1,0 +1,185 @@
+"""Every setting of Roadstead; the only reader of the environment and of the configuration file.
+
+Sources, the first wins: environment (`ROADSTEAD_…`), the TOML file that `ROADSTEAD_CONFIG` names (or ./roadstead.toml), defaults. The
+command line's options set the environment, so that worker processes read the same.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from datetime import timedelta
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from roadstead.errors import Misconfigured
+from roadstead.registry.rules import Rules
+from roadstead.serving.request import Networks, Site
+
+CONFIG_VARIABLE: Final = "ROADSTEAD_CONFIG"
+PREFIX: Final = "ROADSTEAD_"
+_DEFAULT_CONFIG: Final = Path("roadstead.toml")
+_MOST_DEFAULT_WORKERS: Final = 4
+
+
+def _default_workers() -> int:
+    return max(1, min(len(os.sched_getaffinity(0)), _MOST_DEFAULT_WORKERS))
+
+
+class Settings(BaseSettings):
+    """One installation's settings. Read them by `load`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, env_ignore_empty=True)
+
+    data: Path = Field(
+        default=Path("roadstead-data"), description="Directory for everything that has no other place: database, blobs, secret key."
+    )
+    listen: str = Field(
+        default="127.0.0.1:5000", description="Host and port to listen on. Loopback by default; 0.0.0.0:5000 for all addresses."
+    )
+    workers: int = Field(
+        default_factory=_default_workers, ge=1, le=256, description="HTTP worker processes. Default: one a core, at most 4."
+    )
+    public_url: str | None = Field(
+        default=None,
+        description="The address users type, as in https://registry.example.org. Default: what each request's Host header says.",
+    )
+    database_url: str | None = Field(
+        default=None,
+        description="sqlite:///absolute/path or postgresql://user:password@host/name. Default: an SQLite file in the data directory.",
+    )
+    storage_url: str | None = Field(
+        default=None, description="file:///absolute/path or s3://bucket/prefix?endpoint=…&region=…. Default: the data directory."
+    )
+    secret_key_file: Path | None = Field(
+        default=None,
+        description="Secret key of the installation, the same on all replicas; made at first start. Default: secret.key in the data directory.",
+    )
+    admin_password: SecretStr | None = Field(
+        default=None, description="Password of the account 'admin', at first start only. Default: one is made and printed once."
+    )
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Addresses or networks, separated by commas, of proxies whose X-Forwarded-Proto and X-Forwarded-Host are believed.",
+    )
+    accept_absent_content: bool = Field(
+        default=False, description="Accept manifests whose layers, configuration or manifests are not in the repository (sparse images)."
+    )
+    create_projects_on_push: bool = Field(
+        default=False, description="Let an administrator's push make the project that it names, as a private one."
+    )
+    upload_lifetime_hours: float = Field(
+        default=24, gt=0, le=24 * 365, description="Hours after which an upload that nobody continues is removed."
+    )
+    body_timeout_seconds: float = Field(
+        default=60, gt=0, le=3600, description="Seconds that a request's body may stall before the request is ended."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least level of log lines: debug, info, warning or error. Successful pulls are logged at debug."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment before file; see the module's docstring."""
+        return env_settings, TomlConfigSettingsSource(settings_cls, _config_file())
+
+    @field_validator("listen")
+    @classmethod
+    def _listen_is_host_and_port(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        if not host or not port.isdigit() or not 0 < int(port) < 65536:
+            raise ValueError("write host and port, as in 127.0.0.1:5000 or [::1]:5000")
+        return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _public_url_is_an_origin(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.netloc or parts.path.strip("/") or parts.query:
+            raise ValueError("write scheme and host without a path, as in https://registry.example.org")
+        return value.rstrip("/")
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _split_networks(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for part in value:
+            ip_network(part)
+        return value
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port to listen on."""
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+    @property
+    def database(self) -> str:
+        """The database's URL."""
+        return self.database_url or f"sqlite:///{self.data.absolute()}/roadstead.sqlite"
+
+    @property
+    def storage(self) -> str:
+        """The content store's URL."""
+        return self.storage_url or f"file://{self.data.absolute()}"
+
+    @property
+    def secret_key(self) -> Path:
+        """The secret key's file."""
+        return self.secret_key_file or self.data.absolute() / "secret.key"
+
+    def site(self) -> Site:
+        """What the doors must know."""
+        networks: Networks = tuple(ip_network(part) for part in self.trusted_proxies)
+        return Site(self.public_url, networks, self.body_timeout_seconds)
+
+    def rules(self) -> Rules:
+        """What the registry must know."""
+        return Rules(
+            accept_absent_content=self.accept_absent_content,
+            create_projects_on_push=self.create_projects_on_push,
+            upload_lifetime=timedelta(hours=self.upload_lifetime_hours),
+        )
+
+
+def _config_file() -> Path | None:
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named:
+        if not Path(named).is_file():
+            raise Misconfigured(f"There is no configuration file {named}.")
+        return Path(named)
+    return _DEFAULT_CONFIG if _DEFAULT_CONFIG.is_file() else None
+
+
+def load() -> Settings:
+    """Read the settings. Raises Misconfigured with a line for each one that is wrong."""
+    try:
+        return Settings()
+    except tomllib.TOMLDecodeError as error:
+        raise Misconfigured(f"The configuration file {_config_file()} is not valid TOML: {error}.") from error
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, one['loc']))}: {_reason(one)}" for one in error.errors(include_url=False)]
+        raise Misconfigured("These settings are not valid:\n  " + "\n  ".join(lines)) from error
+
+
+def _reason(error: Any) -> str:
+    reason = "there is no such setting" if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, ")
+    return str(reason)

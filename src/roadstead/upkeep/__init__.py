@@ -1,0 +1,1 @@
+"""What deletes because of age, count or orphanhood."""

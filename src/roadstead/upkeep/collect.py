@@ -1,0 +1,32 @@
+"""Collecting contents that nothing links any more, by the rule drawn in `metadata.schema`.
+
+Rows before bytes: a content is taken by compare-and-swap and its digests are forgotten in one transaction; only then are the bytes
+deleted, and the row last. A crash in between leaves rows marked as being deleted, with which the next run begins.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+from roadstead.content.store import ContentStore
+from roadstead.metadata import contents
+from roadstead.metadata.database import Database
+from roadstead.registry.clock import Clock
+from roadstead.registry.rules import Rules
+
+_BATCH: Final = 500
+
+
+async def collect(database: Database, store: ContentStore, rules: Rules, clock: Clock) -> int:
+    """Unlink loose links whose grace is over, then delete contents whose own grace is over. Returns how many contents were deleted."""
+    now = clock()
+    while await database.write(partial(contents.unlink_loose, untouched_since=now - rules.link_grace, now=now, limit=_BATCH)) == _BATCH:
+        pass
+    deleted = 0
+    while taken := await database.write(partial(contents.take_doomed, doomed_before=now - rules.content_grace, limit=_BATCH)):
+        for content in taken:
+            await store.delete(content.key)
+            await database.write(partial(contents.forget, content_id=content.id))
+        deleted += len(taken)
+    return deleted
