@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from roadstead.cli.main import app
+
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "changes").glob("*.md")])
 
@@ -54,3 +56,16 @@ def test_every_change_note_says_its_kind() -> None:
     kind = re.compile(r"kind: (added|changed|fixed|removed|security)\n\n\S")
     assert notes
     assert [name(path) for path in notes if not (re.match(r"\d{4}-[a-z0-9-]+\.md$", path.name) and kind.match(path.read_text()))] == []
+
+
+def test_every_command_of_the_readme_is_one_of_the_program() -> None:
+    told = re.findall(r"^\| `roadstead ([a-z ]+?)(?: \[.*)?` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    known |= {
+        f"{group.name} {command.callback.__name__}"
+        for group in app.registered_groups
+        if group.typer_instance
+        for command in group.typer_instance.registered_commands
+        if command.callback
+    }
+    assert set(told) == known

@@ -7,27 +7,22 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "roadstead"
 
 
-def contract() -> dict[str, Any]:
-    """The contract of layers in pyproject.toml."""
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    return next(contract for contract in contracts if contract["type"] == "layers" and contract["containers"] == ["roadstead"])
-
-
 def contracted_rungs() -> list[set[str]]:
-    """The contract's layers, top first; `a | b` are rooms on one rung."""
-    return [{room.strip(" ()") for room in re.split(r"[|:]", layer)} for layer in contract()["layers"]]
+    """The layers of the import contract in pyproject.toml, top first; `a | b` are rooms on one rung, `(a)` may be missing."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    ladder = next(contract for contract in contracts if contract["type"] == "layers" and contract["containers"] == ["roadstead"])
+    assert ladder["exhaustive"] is True
+    return [{room.strip(" ()") for room in re.split(r"[|:]", layer)} for layer in ladder["layers"]]
 
 
-def described_rungs() -> list[set[str]]:
-    """The rows of the table in docs/architecture.md, top first."""
-    rows = re.findall(r"^\| \d+ \| (.+?) \|", (ROOT / "docs" / "architecture.md").read_text(), re.MULTILINE)
-    return [set(re.findall(r"`(\w+)`", row)) for row in rows]
+def described_rungs() -> list[str]:
+    """The rooms' column of the table in docs/architecture.md, top first. Rooms to come are in italics."""
+    return re.findall(r"^\| \d+ \| (.+?) \|", (ROOT / "docs" / "architecture.md").read_text(), re.MULTILINE)
 
 
 def rooms_on_disk() -> set[str]:
@@ -43,12 +38,12 @@ def test_every_import_goes_down_the_ladder() -> None:
 
 
 def test_the_page_draws_the_ladder_of_the_contract() -> None:
-    assert described_rungs() == contracted_rungs()
+    assert [set(re.findall(r"`(\w+)`", rung)) for rung in described_rungs()] == contracted_rungs()
 
 
-def test_every_room_stands_on_a_rung() -> None:
-    assert contract()["exhaustive"] is True
-    assert rooms_on_disk() - set(contract().get("exhaustive_ignores", ())) == set().union(*contracted_rungs())
+def test_the_page_tells_rooms_that_are_there_from_rooms_to_come() -> None:
+    to_come = set(re.findall(r"\*`(\w+)`\*", " ".join(described_rungs())))
+    assert rooms_on_disk() == set().union(*contracted_rungs()) - to_come
 
 
 def test_no_room_is_named_for_leftovers() -> None:
