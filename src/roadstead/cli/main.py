@@ -11,9 +11,7 @@ import typer
 from roadstead.cli.options import ConfigOption, DataOption, apply
 from roadstead.errors import RoadsteadError
 
-app = typer.Typer(
-    name="roadstead", help="A registry for Docker and Apptainer images.", no_args_is_help=True, pretty_exceptions_enable=False
-)
+app = typer.Typer(name="roadstead", help="Registry for Docker and Apptainer images.", no_args_is_help=True, pretty_exceptions_enable=False)
 database = typer.Typer(help="The database.", no_args_is_help=True)
 app.add_typer(database, name="db")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import multiprocessing
 import os
 import shutil
 import socket
@@ -19,7 +21,6 @@ from granian.constants import HTTPModes, Interfaces, Loops
 from granian.log import LogLevels
 from granian.server import Server
 
-from roadstead.app import prepare
 from roadstead.errors import Misconfigured
 from roadstead.settings import Settings
 
@@ -30,25 +31,36 @@ _STOP_SECONDS = 10
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT."""
     _require_free(settings)
-    password = asyncio.run(prepare(settings))
-    _greet(settings, password)
-    with _metrics_folder(settings.data), _job_worker():
-        host, port = settings.address
-        Server(
-            "roadstead.app:create",
-            factory=True,
-            address=host,
-            port=port,
-            interface=Interfaces.ASGI,
-            workers=settings.workers,
-            loop=Loops.uvloop,
-            # On a plain port a TLS hello must be answered "HTTP/1.1 400": docker's containerd store falls back to http only then.
-            http=HTTPModes.http1,
-            websockets=False,
-            respawn_failed_workers=True,
-            workers_kill_timeout=_STOP_SECONDS,
-            log_level=LogLevels.warning,
-        ).serve()
+    with _metrics_folder(settings.data):
+        # Only now, as the metrics library looks for its folder when it is imported.
+        from roadstead.app import prepare  # noqa: PLC0415
+
+        password = asyncio.run(prepare(settings))
+        _greet(settings, password)
+        with _job_worker():
+            _serve(settings)
+
+
+def _serve(settings: Settings) -> None:
+    """Run the HTTP workers as forks of this process: they share the memory of all that is imported, and start at once."""
+    multiprocessing.set_start_method("fork")
+    gc.freeze()
+    host, port = settings.address
+    Server(
+        "roadstead.app:create",
+        factory=True,
+        address=host,
+        port=port,
+        interface=Interfaces.ASGI,
+        workers=settings.workers,
+        loop=Loops.uvloop,
+        # On a plain port a TLS hello must be answered "HTTP/1.1 400": docker's containerd store falls back to http only then.
+        http=HTTPModes.http1,
+        websockets=False,
+        respawn_failed_workers=True,
+        workers_kill_timeout=_STOP_SECONDS,
+        log_level=LogLevels.warning,
+    ).serve()
 
 
 def _require_free(settings: Settings) -> None:

@@ -22,6 +22,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -101,7 +102,8 @@ class Uploads:
 
     async def status(self, actor: Actor, name: RepositoryName, token: str) -> Upload:
         """Where the upload stands. Raises UploadUnknown."""
-        row, _ = await self._find(actor, name, token)
+        place = await self._repositories.locate(actor, name, Action.PUSH)
+        row = await self._database.read(partial(_find, place, token))
         return Upload(row.token, row.offset)
 
     async def write(self, actor: Actor, name: RepositoryName, token: str, body: Body) -> Upload:
@@ -109,8 +111,7 @@ class Uploads:
 
         Raises UploadUnknown, OutOfOrder (the upload is unchanged), SizeMismatch (likewise), and whatever `body` raises.
         """
-        row, _ = await self._find(actor, name, token)
-        claimed = await self._claim(row, body)
+        _, claimed = await self._claim(actor, name, token, body.start)
         writer = await self._resume(claimed, body)
         progress = await self._receive(writer, claimed, body)
         await self._advance(claimed, progress)
@@ -121,8 +122,7 @@ class Uploads:
 
         Raises as `write`, and DigestMismatch, after which the upload is gone.
         """
-        row, place = await self._find(actor, name, token)
-        claimed = await self._claim(row, body)
+        place, claimed = await self._claim(actor, name, token, body.start)
         writer = await self._resume(claimed, body)
         await self._receive_all(writer, claimed, body)
         try:
@@ -135,35 +135,28 @@ class Uploads:
             raise
 
         def finished(connection: Connection) -> None:
-            if not uploads.remove(connection, row.id):
+            if not uploads.remove(connection, claimed.id):
                 raise UploadUnknown
 
         await self._blobs.record(place, name, sealed, actor.account_id, finished)
 
     async def cancel(self, actor: Actor, name: RepositoryName, token: str) -> None:
         """Give an upload up. Raises UploadUnknown, and OutOfOrder while somebody writes to it."""
-        row, _ = await self._find(actor, name, token)
-        claimed = await self._claim(row, None)
+        _, claimed = await self._claim(actor, name, token, None)
         await self._drop(claimed, await self._resume(claimed, None))
 
-    async def _find(self, actor: Actor, name: RepositoryName, token: str) -> tuple[UploadRow, PlaceRow]:
+    async def _claim(self, actor: Actor, name: RepositoryName, token: str, start: int | None) -> tuple[PlaceRow, UploadRow]:
+        """Become the upload's one writer, if it stands at `start` (None: wherever it stands); the row carries the new version."""
         place = await self._repositories.locate(actor, name, Action.PUSH)
-        repository_id = place.repository_id
-        if repository_id is None:
-            raise UploadUnknown
-        row = await self._database.read(lambda connection: uploads.find(connection, repository_id, token))
-        if row is None:
-            raise UploadUnknown
-        return row, place
-
-    async def _claim(self, row: UploadRow, body: Body | None) -> UploadRow:
-        """Become the upload's one writer, if `body` continues it; the returned row carries the new version."""
-        if body is not None and body.start is not None and body.start != row.offset:
-            raise _out_of_order(row)
         now = self._clock()
-        if not await self._database.write(lambda connection: uploads.claim(connection, row, now + CLAIM, now), durable=False):
-            raise _out_of_order(row)
-        return msgspec.structs.replace(row, version=row.version + 1)
+
+        def work(connection: Connection) -> UploadRow:
+            row = _find(place, token, connection)
+            if start not in (None, row.offset) or not uploads.claim(connection, row, now + CLAIM, now):
+                raise _out_of_order(row)
+            return msgspec.structs.replace(row, version=row.version + 1)
+
+        return place, await self._database.write(work, durable=False)
 
     async def _resume(self, claimed: UploadRow, body: Body | None) -> Writer:
         try:
@@ -234,6 +227,14 @@ class Uploads:
         """Forget the upload, then its bytes."""
         await self._database.write(lambda connection: uploads.remove(connection, claimed.id), durable=False)
         await _settled(writer.discard())
+
+
+def _find(place: PlaceRow, token: str, connection: Connection) -> UploadRow:
+    """The upload of that token in that repository. Raises UploadUnknown."""
+    row = None if place.repository_id is None else uploads.find(connection, place.repository_id, token)
+    if row is None:
+        raise UploadUnknown
+    return row
 
 
 async def _settled(cleanup: object) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from roadstead.errors import ClientFault, ContentDamaged, RoadsteadError
-from roadstead.serving.observation import BYTES_IN, BYTES_OUT, DAMAGED, log, new_request_id, observe
+from roadstead.serving.observation import BYTES_IN, BYTES_OUT, DAMAGED, RequestIds, log, observe
 from roadstead.serving.request import Receive, Request, Scope, Send, Site
 from roadstead.serving.response import Response, send_response, text_response
 
@@ -42,13 +42,14 @@ class Front:
         self._lifespan = lifespan
         self._site = site
         self._doors: Mapping[str, Door] = {}
+        self._ids = RequestIds()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI 3."""
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "http":
-            await self._answer(Request(scope, receive, self._site, new_request_id()), scope, send)
+            await self._answer(Request(scope, receive, self._site, self._ids.next()), scope, send)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()

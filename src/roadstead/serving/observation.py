@@ -10,6 +10,7 @@ import itertools
 import logging
 import os
 import sys
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -28,13 +29,17 @@ BYTES_OUT: Final = Counter("roadstead_http_sent_bytes_total", "Bytes of response
 UPLOADS: Final = Gauge("roadstead_uploads_in_progress", "Requests that are sending blob content now.", multiprocess_mode="livesum")
 DAMAGED: Final = Counter("roadstead_content_damaged_total", "Requests that met missing or damaged content. Alarm on any increase.")
 
-_ID_PREFIX = os.urandom(5).hex()
-_ids = itertools.count()
 
+class RequestIds:
+    """Ids of requests: unique by a random prefix, so make one of these in each process, and cheap."""
 
-def new_request_id() -> str:
-    """An id for one request: unique to the process by its prefix, and cheap."""
-    return f"{_ID_PREFIX}{next(_ids):06x}"
+    def __init__(self) -> None:
+        self._prefix = os.urandom(5).hex()
+        self._numbers = itertools.count()
+
+    def next(self) -> str:
+        """A new id."""
+        return f"{self._prefix}{next(self._numbers):06x}"
 
 
 class Observed:
@@ -69,9 +74,17 @@ def render_metrics() -> tuple[bytes, bytes]:
     """The metrics of all worker processes in Prometheus' text format, and its content type."""
     registry = CollectorRegistry()
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        _forget_dead_processes(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
         multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return generate_latest(registry), CONTENT_TYPE_LATEST.encode()
     return generate_latest(), CONTENT_TYPE_LATEST.encode()
+
+
+def _forget_dead_processes(folder: Path) -> None:
+    """What a killed worker was doing "now" must not be counted for ever; its counters stay."""
+    for gauge in folder.glob("gauge_live*.db"):
+        if not Path("/proc", gauge.stem.rpartition("_")[2]).exists():
+            gauge.unlink(missing_ok=True)
 
 
 def set_up_logging(level: str) -> None:
