@@ -30,10 +30,11 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 import msgspec
 
+from roadstead.content.behind import Behind
 from roadstead.content.disk import Disk, boot_id
 from roadstead.content.hashing import Hashes, HashStates, wanted
 from roadstead.content.keys import is_key, new_key
@@ -100,6 +101,10 @@ class FilesystemStore:
         """Choose a key; the file is made when a writer is opened on it."""
         every = wanted(algorithms)
         return progress(FileState(new_key(), 0, every, self.boot, Hashes.begin(every).export()))
+
+    def key(self, state: UploadState) -> str:
+        """The key that the state names."""
+        return decode(state, FileState).key
 
     async def resume(self, state: UploadState, expected: int | None = None) -> FileWriter:
         """Open the file and cut it to the state's offset."""
@@ -213,8 +218,7 @@ class FileWriter:
         self._accepted = self._written = self._writeback_from = state.offset
         self._gathered: list[bytes] = []
         self._waiting = 0
-        self._job: asyncio.Future[Any] | None = None
-        self._failure: BaseException | None = None
+        self._behind = Behind()
         self._lost = False
 
     @property
@@ -224,52 +228,34 @@ class FileWriter:
 
     async def write(self, chunk: bytes) -> None:
         """Gather; hand a piece to a thread when there is one."""
-        self._raise_failure()
         self._gathered.append(chunk)
         self._waiting += len(chunk)
         self._accepted += len(chunk)
-        if self._waiting >= GATHERED or (self._waiting >= PIECE and (self._job is None or self._job.done())):
-            await self._idle()
-            self._raise_failure()
-            self._job = self._store.start(self._write_now, self._take())
+        if self._waiting >= GATHERED or not self._behind.busy:
+            await self._behind.ready()
+            if self._waiting >= PIECE:
+                self._behind.start(self._store.start(self._write_now, self._take()))
 
     async def suspend(self) -> Progress:
         """Write what is gathered and close the file, without fsync."""
-        await self._idle()
-        if self._lost:
-            self._raise_failure()
-        await self._run(self._suspend_now, self._take())
+        if not await self._behind.failed():
+            await self._behind.finish(self._store.start(self._suspend_now, self._take()))
+        elif self._lost:
+            await self._behind.ready()
+        else:
+            await self._store.run(self._close_now)
         return progress(msgspec.structs.replace(self._state, offset=self._written, boot=self._store.boot, hashes=self._hashes.export()))
 
     async def seal(self, algorithms: Collection[str] = ()) -> Sealed:
         """Write what is gathered, fsync file and directory, and read again for the digests not computed on the way."""
-        await self._idle()
-        self._raise_failure()
-        return await self._run(self._seal_now, self._take(), wanted({*self._state.algorithms, *algorithms}))
+        await self._behind.ready()
+        every = wanted({*self._state.algorithms, *algorithms})
+        return await self._behind.finish(self._store.start(self._seal_now, self._take(), every))
 
     async def discard(self) -> None:
         """Close and unlink the file."""
-        await self._idle()
-        await self._run(self._drop_now)
-
-    async def _run(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        job: asyncio.Future[R] = self._store.start(call, *args, **kwargs)
-        self._job = job
-        await self._idle()
-        return job.result()
-
-    async def _idle(self) -> None:
-        """Wait until no thread works for this writer, and keep what went wrong. A cancelled wait leaves the job for the next wait."""
-        if self._job is not None and not self._job.done():
-            await asyncio.wait([self._job])
-        if self._job is not None and (error := self._job.exception()):
-            self._failure = error
-            self._take()
-        self._job = None
-
-    def _raise_failure(self) -> None:
-        if self._failure is not None:
-            raise self._failure
+        await self._behind.settle()
+        await self._store.run(self._drop_now)
 
     def _take(self) -> list[bytes]:
         gathered, self._gathered, self._waiting = self._gathered, [], 0

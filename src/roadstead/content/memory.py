@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from datetime import UTC, datetime
 
 import msgspec
@@ -44,6 +44,10 @@ class MemoryStore:
     async def begin(self, algorithms: Collection[str] = ()) -> Progress:
         """Choose a key; nothing is stored yet."""
         return progress(MemoryState(new_key(), 0, wanted(algorithms)))
+
+    def key(self, state: UploadState) -> str:
+        """The key that the state names."""
+        return decode(state, MemoryState).key
 
     async def resume(self, state: UploadState, expected: int | None = None) -> MemoryWriter:
         """Cut the bytes to the state's offset."""
@@ -116,7 +120,7 @@ class MemoryWriter:
         self._store.medium.pop(self._state.key, None)
 
 
-async def pieces(data: bytes) -> AsyncIterator[bytes]:
+async def pieces(data: bytes) -> AsyncGenerator[bytes, None]:
     """`data` in chunks of at most 1 MiB."""
     for start in range(0, len(data), 1 << 20):
         yield data[start : start + (1 << 20)]

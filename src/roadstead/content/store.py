@@ -46,10 +46,20 @@ class LocalFile(msgspec.Struct, frozen=True):
     span: Span | None
 
 
+class Chunks(Protocol):
+    """Bytes on their way: iterate over them once, with `async for`. An iteration that fails raises StoreFailed."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Itself."""
+
+    async def aclose(self) -> None:
+        """Free the connection behind it. Whoever stops before the end calls this; after the end it does nothing."""
+
+
 class Stream(msgspec.Struct, frozen=True):
     """Content that must pass through this process: exactly `length` bytes in chunks of at most 1 MiB."""
 
-    chunks: AsyncIterator[bytes]
+    chunks: Chunks
     length: int
 
 
@@ -136,10 +146,17 @@ class ContentStore(Protocol):
         Cheap: no bytes are touched yet. Raises UnsupportedAlgorithm.
         """
 
+    def key(self, state: UploadState) -> str:
+        """The key that this upload will have. Whatever `keys()` lists of the unfinished upload, it lists under this key.
+
+        Raises UploadUnknown for what is no state of this store.
+        """
+
     async def resume(self, state: UploadState, expected: int | None = None) -> Writer:
         """Open a writer where `state` stands; `expected` is how many bytes this request announced (None: unknown).
 
-        Bytes beyond the state's offset, left by a writer that died, are cut off. Raises UploadUnknown if what the state speaks of is gone.
+        Bytes beyond the state's offset, left by a writer that died, are cut off. Raises UploadUnknown if what the state speaks of is
+        gone, and TooLarge if so many more bytes never fit into this store.
         """
 
     async def open(self, key: str, size: int, span: Span | None = None, *, elsewhere: bool = False) -> Opened:
@@ -154,10 +171,16 @@ class ContentStore(Protocol):
         """Whether `key` is there with exactly `size` bytes."""
 
     async def delete(self, key: str) -> None:
-        """Remove a key and its bytes; repeating it is no error. Only ever called after the row that named the key is gone."""
+        """Remove a key and all its bytes, finished or not; repeating it is no error.
+
+        Only ever called after the row that named the key is gone.
+        """
 
     def keys(self) -> AsyncIterator[StoredKey]:
-        """All keys, in no order, unfinished uploads included, in bounded memory. What appears meanwhile may be missing."""
+        """All keys, in no order, unfinished uploads included, in bounded memory.
+
+        A key may come more than once (an object, and beside it leftovers of an upload). What appears meanwhile may be missing.
+        """
 
     async def check(self) -> None:
         """Prove that the store can be written and read now. Raises StorageFull or StoreFailed."""
