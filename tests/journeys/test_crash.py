@@ -163,7 +163,7 @@ def test_what_was_acknowledged_survives_kill_9_at_any_moment(tmp_path: Path) -> 
 
 
 def under_load(server: RoadsteadServer, pushers: list[Pusher], seconds: float) -> None:
-    """Let all pushers push, kill the server after so many seconds, and wait until every pusher has noticed. Raises what they found wrong."""
+    """Let all pushers push, kill the server after so many seconds, and wait until all have noticed. Raises what they found wrong."""
     killer = threading.Timer(seconds, server.kill)
     with ThreadPoolExecutor(len(pushers)) as threads:
         running = [threads.submit(pusher.run, server) for pusher in pushers]
@@ -189,7 +189,7 @@ def check(http: httpx2.Client, ledger: Ledger, checked: set[object]) -> None:
 
 
 def resume(http: httpx2.Client, cut: Cut) -> None:
-    """Continue an upload from where the server says it stands, as soon as the dead writer's claim has run out. 404 is an honest answer too."""
+    """Continue an upload from where the server says it stands, once the dead writer's claim has run out. 404 is an honest answer too."""
     assert poll(lambda: _resumed(http, cut), CLAIM_DEADLINE), f"{cut.location} is neither resumable nor gone"
 
 
