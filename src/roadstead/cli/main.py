@@ -51,7 +51,7 @@ def doctor(data: DataOption = None, config: ConfigOption = None) -> None:
     from roadstead.cli.doctor import doctor as examine  # noqa: PLC0415 - see serve
 
     settings = apply(data=data, config=config)
-    raise typer.Exit(examine(settings.data, settings.database))
+    raise typer.Exit(examine(settings.data, settings.database, settings.storage))
 
 
 def _version(wanted: bool) -> None:
