@@ -21,7 +21,7 @@ from roadstead.metadata.schema import (
     projects,
     repositories,
 )
-from roadstead.metadata.statements import insert_id, insert_new
+from roadstead.metadata.statements import batched, insert_id, insert_new
 from roadstead.oci.digest import Digest
 
 
@@ -80,10 +80,8 @@ def visible(connection: Connection, repository_id: int, wanted: Iterable[Digest]
         .where(blob_links.c.repository_id == repository_id)
     )
     found: dict[str, int] = {}
-    for digest in wanted:
-        row = connection.execute(statement.where(digests.c.digest == digest)).first()
-        if row is not None:
-            found[row[0]] = row[1]
+    for some in batched(wanted):
+        found.update((digest, content_id) for digest, content_id in connection.execute(statement.where(digests.c.digest.in_(some))))
     return found
 
 
@@ -150,8 +148,8 @@ def touch_all(connection: Connection, repository_id: int, content_ids: Collectio
     A push that relies on links touches them in its transaction: a collector at work at the same time then sees a
     changed row and leaves it alone.
     """
-    statement = update(blob_links).where(blob_links.c.repository_id == repository_id, blob_links.c.content_id.in_(content_ids))
-    return connection.execute(statement.values(touched_at=now)).rowcount if content_ids else 0
+    statement = update(blob_links).where(blob_links.c.repository_id == repository_id).values(touched_at=now)
+    return sum(connection.execute(statement.where(blob_links.c.content_id.in_(some))).rowcount for some in batched(content_ids))
 
 
 def unlink(connection: Connection, repository_id: int, digest: Digest, now: datetime) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
 import msgspec
@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, and_, bindparam, delete, exists, select,
 
 from roadstead.metadata.database import Database
 from roadstead.metadata.schema import blob_links, manifest_references, manifests, projects, repositories, tags
-from roadstead.metadata.statements import insert_id
+from roadstead.metadata.statements import batched, insert_id
 from roadstead.oci.digest import Digest
 from roadstead.oci.reference import RepositoryName, TagName
 
@@ -149,9 +149,13 @@ def _set_references(connection: Connection, manifest_id: int, references: Iterab
         connection.execute(manifest_references.insert(), rows)
 
 
-def missing(connection: Connection, repository_id: int, wanted: Iterable[Digest]) -> list[Digest]:
+def missing(connection: Connection, repository_id: int, wanted: Collection[Digest]) -> list[Digest]:
     """Those of `wanted` that are not live manifests of the repository."""
-    return [digest for digest in wanted if find_id(connection, repository_id, digest) is None]
+    present: set[str] = set()
+    for some in batched(wanted):
+        here = (manifests.c.repository_id == repository_id, manifests.c.digest.in_(some), _LIVE)
+        present.update(connection.execute(select(manifests.c.digest).where(*here)).scalars())
+    return [digest for digest in wanted if digest not in present]
 
 
 def delete_one(connection: Connection, manifest_id: int, now: datetime) -> bool:
@@ -195,9 +199,8 @@ def referrers(
 
 def described(connection: Connection, repository_id: int, wanted: Iterable[Digest]) -> list[ReferrerRow]:
     """Those of `wanted` that are live manifests of the repository, described as referrers."""
-    statement = select(*_REFERRER).where(manifests.c.repository_id == repository_id, _LIVE)
-    rows = (connection.execute(statement.where(manifests.c.digest == digest)).first() for digest in wanted)
-    return [_referrer(row) for row in rows if row is not None]
+    statement = select(*_REFERRER).where(manifests.c.repository_id == repository_id, _LIVE).order_by(manifests.c.id)
+    return [_referrer(row) for some in batched(wanted) for row in connection.execute(statement.where(manifests.c.digest.in_(some)))]
 
 
 def _referrer(row: Row[int, str, str, str | None, str, int, str | None]) -> ReferrerRow:

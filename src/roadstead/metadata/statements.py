@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Table
 from sqlalchemy.dialects import postgresql, sqlite
+
+T = TypeVar("T")
+
+
+BATCH: Final = 500
+"""Values of one IN list: far below what either database takes."""
+
+
+def batched(values: Iterable[T]) -> Iterator[list[T]]:
+    """The values in lists that fit one IN list; a manifest of 4 MiB can name tens of thousands of layers."""
+    rest = iter(values)
+    while some := list(islice(rest, BATCH)):
+        yield some
 
 
 def insert_new(connection: Connection, table: Table, values: dict[str, Any]) -> bool:

@@ -138,7 +138,12 @@ class Uploads:
             if not uploads.remove(connection, claimed.id):
                 raise UploadUnknown
 
-        await self._blobs.record(place, name, sealed, actor.account_id, finished)
+        try:
+            await self._blobs.record(place, name, sealed, actor.account_id, finished)
+        except BaseException:
+            # If the transaction was committed after all, the upload is gone and this changes nothing.
+            await _settled(self._release(claimed))
+            raise
 
     async def cancel(self, actor: Actor, name: RepositoryName, token: str) -> None:
         """Give an upload up. Raises UploadUnknown, and OutOfOrder while somebody writes to it."""
