@@ -184,7 +184,10 @@ class Blobs:
         swapped = await self._database.write(
             lambda connection: contents.replace_key(connection, existing.id, existing.key, sealed.key, self._store.name)
         )
-        await self._store.delete(existing.key if swapped and existing.store == self._store.name else sealed.key)
+        if not swapped:
+            await self._store.delete(sealed.key)
+        elif existing.store == self._store.name:
+            await self._store.delete(existing.key)
 
 
 def unknown(name: RepositoryName, digest: Digest) -> BlobUnknown:
