@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from roadstead.access.actor import Actor
+from roadstead.access.actor import Actor, TokenScope
+from roadstead.content.store import Stream
 from roadstead.oci import media_type
 from roadstead.oci.digest import Digest
 from roadstead.oci.reference import RepositoryName, TagName
@@ -156,3 +157,15 @@ async def push_image(registry: Registry, actor: Actor, name: RepositoryName, man
     for one in manifest.blobs:
         await push_blob(registry, actor, name, one)
     return await push_manifest(registry, actor, name, manifest, *tags)
+
+
+async def read_blob(registry: Registry, actor: Actor, name: RepositoryName, digest: Digest) -> bytes:
+    """A blob's bytes, out of the store in memory."""
+    content = (await registry.blobs.open(actor, name, digest)).content
+    assert isinstance(content, Stream)
+    return b"".join([chunk async for chunk in content.chunks])
+
+
+def narrowed(actor: Actor, scope: Mapping[RepositoryName, str]) -> Actor:
+    """The actor with a token that covers these actions ("pull,push") of these repositories."""
+    return msgspec.structs.replace(actor, scope=TokenScope({name: frozenset(actions.split(",")) for name, actions in scope.items()}))

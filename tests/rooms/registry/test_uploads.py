@@ -11,7 +11,6 @@ from sqlalchemy import func, select
 
 from roadstead.access.actor import Actor
 from roadstead.content.memory import MemoryStore
-from roadstead.content.store import Stream
 from roadstead.errors import (
     BlobUnknown,
     BodyTimeout,
@@ -32,15 +31,9 @@ from roadstead.registry.registry import Registry
 from roadstead.registry.rules import Rules
 from roadstead.registry.uploads import CLAIM, Body
 from roadstead.upkeep.uploads import expire_uploads
-from tests.support.factories import APP, COPY, ManualClock, blob, body, broken
+from tests.support.factories import APP, COPY, ManualClock, blob, body, broken, read_blob
 
 HELLO = blob("hello, world")
-
-
-async def read(registry: Registry, actor: Actor, digest: Digest, name: RepositoryName = APP) -> bytes:
-    content = (await registry.blobs.open(actor, name, digest)).content
-    assert isinstance(content, Stream)
-    return b"".join([chunk async for chunk in content.chunks])
 
 
 async def count_uploads(database: Database) -> int:
@@ -77,14 +70,14 @@ class Held:
 
 async def test_a_whole_blob_at_once(registry: Registry, admin: Actor) -> None:
     await registry.uploads.push(admin, APP, HELLO.digest, body(b"hello, ", b"world", length=12))
-    assert await read(registry, admin, HELLO.digest) == HELLO.content
+    assert await read_blob(registry, admin, APP, HELLO.digest) == HELLO.content
 
 
 async def test_start_then_finish_with_the_whole_body(registry: Registry, admin: Actor) -> None:
     upload = await registry.uploads.start(admin, APP)
     assert upload.offset == 0
     await registry.uploads.finish(admin, APP, upload.token, HELLO.digest, body(HELLO.content))
-    assert await read(registry, admin, HELLO.digest) == HELLO.content
+    assert await read_blob(registry, admin, APP, HELLO.digest) == HELLO.content
 
 
 async def test_chunks_one_after_the_other_and_an_empty_finish(registry: Registry, admin: Actor, database: Database) -> None:
@@ -94,7 +87,7 @@ async def test_chunks_one_after_the_other_and_an_empty_finish(registry: Registry
     assert await registry.uploads.status(admin, APP, token) == first
     assert (await registry.uploads.write(admin, APP, token, body(b"wor", length=3, start=7))).offset == 10
     await registry.uploads.finish(admin, APP, token, HELLO.digest, body(b"ld"))
-    assert await read(registry, admin, HELLO.digest) == HELLO.content
+    assert await read_blob(registry, admin, APP, HELLO.digest) == HELLO.content
     assert await count_uploads(database) == 0
 
 
@@ -104,8 +97,8 @@ async def test_a_blob_by_sha512(registry: Registry, admin: Actor, announced: str
     token = (await registry.uploads.start(admin, APP, announced)).token
     await registry.uploads.write(admin, APP, token, body(b"hello, "))
     await registry.uploads.finish(admin, APP, token, digest, body(b"world"))
-    assert await read(registry, admin, digest) == HELLO.content
-    assert await read(registry, admin, HELLO.digest) == HELLO.content
+    assert await read_blob(registry, admin, APP, digest) == HELLO.content
+    assert await read_blob(registry, admin, APP, HELLO.digest) == HELLO.content
 
 
 async def test_an_empty_blob(registry: Registry, admin: Actor) -> None:
@@ -158,7 +151,7 @@ async def test_a_length_that_is_not_true_leaves_the_upload_where_it_stood(regist
     assert raised.value.detail == {"announced": announced, "received": 5}
     assert (await registry.uploads.status(admin, APP, token)).offset == 7
     await registry.uploads.finish(admin, APP, token, HELLO.digest, body(b"world", length=5))
-    assert await read(registry, admin, HELLO.digest) == HELLO.content
+    assert await read_blob(registry, admin, APP, HELLO.digest) == HELLO.content
 
 
 async def test_a_length_that_is_not_true_in_the_last_request_leaves_the_upload_too(registry: Registry, admin: Actor) -> None:
@@ -166,7 +159,7 @@ async def test_a_length_that_is_not_true_in_the_last_request_leaves_the_upload_t
     with pytest.raises(SizeMismatch):
         await registry.uploads.finish(admin, APP, token, HELLO.digest, body(b"wor", length=5))
     await registry.uploads.finish(admin, APP, token, HELLO.digest, body(b"world", length=5, start=7))
-    assert await read(registry, admin, HELLO.digest) == HELLO.content
+    assert await read_blob(registry, admin, APP, HELLO.digest) == HELLO.content
 
 
 @pytest.mark.parametrize("start", [0, 6, 8])
@@ -188,7 +181,7 @@ async def test_a_broken_connection_leaves_what_arrived(registry: Registry, admin
         await registry.uploads.write(admin, APP, token, Body(broken(b"hello", b", ", error=fault), 12))
     assert (await registry.uploads.status(admin, APP, token)).offset == 7
     await registry.uploads.finish(admin, APP, token, HELLO.digest, body(b"world", start=7))
-    assert await read(registry, admin, HELLO.digest) == HELLO.content
+    assert await read_blob(registry, admin, APP, HELLO.digest) == HELLO.content
 
 
 async def test_a_connection_that_breaks_in_the_last_request_leaves_what_arrived(registry: Registry, admin: Actor) -> None:
@@ -214,7 +207,7 @@ async def test_a_cancelled_write_saves_its_progress(registry: Registry, admin: A
         await task
     assert (await registry.uploads.status(admin, APP, token)).offset == 7
     await registry.uploads.finish(admin, APP, token, HELLO.digest, body(b"world"))
-    assert await read(registry, admin, HELLO.digest) == HELLO.content
+    assert await read_blob(registry, admin, APP, HELLO.digest) == HELLO.content
 
 
 async def test_a_cancelled_push_keeps_nothing(registry: Registry, admin: Actor, store: MemoryStore) -> None:
@@ -244,7 +237,7 @@ async def test_the_second_writer_is_out_of_order_and_the_first_goes_on(registry:
     held.go_on.set()
     assert (await first).offset == 12
     await registry.uploads.finish(admin, APP, token, HELLO.digest, body())
-    assert await read(registry, admin, HELLO.digest) == HELLO.content
+    assert await read_blob(registry, admin, APP, HELLO.digest) == HELLO.content
 
 
 async def test_of_many_writers_at_once_one_wins(registry: Registry, admin: Actor) -> None:
@@ -334,7 +327,7 @@ async def test_the_same_content_twice_at_once_is_stored_once(
 ) -> None:
     await asyncio.gather(*(registry.uploads.push(admin, name, HELLO.digest, body(HELLO.content)) for name in (APP, COPY) * 4))
     assert len(store.medium) == 1
-    assert await read(registry, admin, HELLO.digest) == await read(registry, admin, HELLO.digest, COPY) == HELLO.content
+    assert await read_blob(registry, admin, APP, HELLO.digest) == await read_blob(registry, admin, COPY, HELLO.digest) == HELLO.content
     count = select(func.count()).select_from(contents)
     assert await database.read(lambda connection: connection.execute(count).scalar_one()) == 1
 
@@ -379,6 +372,6 @@ async def test_a_project_that_is_not_there_takes_nothing_unless_the_site_allows_
         await registry.uploads.start(admin, name)
     willing = Registry(database, store, Rules(create_projects_on_push=True), clock=clock)
     await willing.uploads.push(admin, name, HELLO.digest, body(HELLO.content))
-    assert await read(registry, admin, HELLO.digest, name) == HELLO.content
+    assert await read_blob(registry, admin, name, HELLO.digest) == HELLO.content
     with pytest.raises(Unauthenticated):
         await willing.uploads.start(Actor(None, "anonymous"), RepositoryName("another/app"))
