@@ -71,8 +71,8 @@ class FileState(msgspec.Struct, frozen=True):
     key: str
     offset: int
     algorithms: frozenset[str]
-    boot: str
-    hashes: HashStates
+    boot: str = ""
+    hashes: HashStates = HashStates()
 
 
 class FilesystemStore:
@@ -99,8 +99,7 @@ class FilesystemStore:
 
     async def begin(self, algorithms: Collection[str] = ()) -> Progress:
         """Choose a key; the file is made when a writer is opened on it."""
-        every = wanted(algorithms)
-        return progress(FileState(new_key(), 0, every, self.boot, Hashes.begin(every).export()))
+        return progress(FileState(new_key(), 0, wanted(algorithms)))
 
     def key(self, state: UploadState) -> str:
         """The key that the state names."""
@@ -109,7 +108,12 @@ class FilesystemStore:
     async def resume(self, state: UploadState, expected: int | None = None) -> FileWriter:
         """Open the file and cut it to the state's offset."""
         decoded = decode(state, FileState)
-        return FileWriter(self, decoded, await self.run(self._open_upload, decoded))
+        opening = self.start(self._open_upload, decoded)
+        try:
+            return FileWriter(self, decoded, await asyncio.shield(opening))
+        except asyncio.CancelledError:
+            opening.add_done_callback(self._close_unwanted)
+            raise
 
     async def open(self, key: str, size: int, span: Span | None = None, *, elsewhere: bool = False) -> Opened:
         """Always a LocalFile, which was opened once to prove that it can be."""
@@ -153,6 +157,10 @@ class FilesystemStore:
         if is_key(key):
             with suppress(FileNotFoundError):
                 self.disk.unlink(self.path(key))
+
+    def _close_unwanted(self, opening: asyncio.Future[int]) -> None:
+        if opening.exception() is None:
+            self.disk.close(opening.result())
 
     def _prepare(self) -> None:
         for prefix in prefixes():
@@ -214,7 +222,8 @@ class FileWriter:
         self._disk = store.disk
         self._state = state
         self._descriptor: int | None = descriptor
-        self._hashes = Hashes.restore(state.hashes) if trusted(state, store.boot) else Hashes({})
+        exported = state.hashes if state.boot == store.boot != "" else HashStates()
+        self._hashes = Hashes.restore(state.offset, state.algorithms, exported)
         self._accepted = self._written = self._writeback_from = state.offset
         self._gathered: list[bytes] = []
         self._waiting = 0
@@ -316,11 +325,6 @@ class FileWriter:
         if self._descriptor is None:
             raise ValueError("this writer has ended")
         return self._descriptor
-
-
-def trusted(state: FileState, boot: str) -> bool:
-    """Whether all that `state` says of the bytes must still be so: the page cache that took them is the one that we see."""
-    return state.offset == 0 or (state.boot == boot != "")
 
 
 def prefixes() -> Iterator[str]:

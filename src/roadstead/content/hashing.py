@@ -122,8 +122,13 @@ class Hashes:
         return cls({algorithm: _begin(algorithm) for algorithm in algorithms})
 
     @classmethod
-    def restore(cls, exported: HashStates) -> Hashes:
-        """Those of the exported hashes that this process can continue: all or, if another kind of process wrote them, none."""
+    def restore(cls, offset: int, algorithms: Iterable[str], exported: HashStates) -> Hashes:
+        """The hashes of a stream that stands at `offset`: at 0 all of `algorithms`, later those that were exported.
+
+        If another kind of process exported them, that is none.
+        """
+        if offset == 0:
+            return cls.begin(algorithms)
         library = _libcrypto()
         if library is None or exported.marker != marker():
             return cls({})

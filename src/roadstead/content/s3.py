@@ -111,7 +111,7 @@ class S3State(msgspec.Struct, frozen=True):
     key: str
     offset: int
     algorithms: frozenset[str]
-    hashes: HashStates
+    hashes: HashStates = HashStates()
     upload_id: str = ""
     parts: tuple[Part, ...] = ()
     tail: Tail | None = None
@@ -157,8 +157,7 @@ class S3Store:
 
     async def begin(self, algorithms: Collection[str] = ()) -> Progress:
         """Choose a key; nothing is sent yet."""
-        every = wanted(algorithms)
-        return progress(S3State(new_key(), 0, every, Hashes.begin(every).export()))
+        return progress(S3State(new_key(), 0, wanted(algorithms)))
 
     def key(self, state: UploadState) -> str:
         """The key that the state names."""
@@ -297,7 +296,7 @@ class S3Writer:
         self._store = store
         self._resumed = state
         self._state = state
-        self._hashes = Hashes.restore(state.hashes)
+        self._hashes = Hashes.restore(state.offset, state.algorithms, state.hashes)
         self._hashed = state.offset
         self._body = body
         self._body.seek(0, io.SEEK_END)
@@ -418,10 +417,10 @@ class S3Writer:
 
     async def _complete(self) -> None:
         """Send what is left and complete. If the upload is gone, an earlier completion whose answer was lost may have done it."""
-        if self._body.tell():
-            await self._send_part(self._take())
-        parts = [{"PartNumber": number, "ETag": part.etag} for number, part in enumerate(self._state.parts, 1)]
         try:
+            if self._body.tell():
+                await self._send_part(self._take())
+            parts = [{"PartNumber": number, "ETag": part.etag} for number, part in enumerate(self._state.parts, 1)]
             with translated():
                 await self._store.client.complete_multipart_upload(
                     Bucket=self._store.bucket,
