@@ -23,7 +23,7 @@ from roadstead.registry.clock import system_clock
 from roadstead.registry.registry import Registry
 from roadstead.serving.front import Application, Door, Front, PlainDoor
 from roadstead.serving.health import HealthDoor, MetricsDoor
-from roadstead.serving.observation import set_up_logging
+from roadstead.serving.observation import reserve_counters, set_up_logging
 from roadstead.settings import Settings
 from roadstead.upkeep.schedule import repeat
 from roadstead.upkeep.uploads import expire_uploads
@@ -72,6 +72,7 @@ def create() -> Application:
     """The ASGI application of one HTTP worker process, which reads the settings that the server was started with."""
     settings = configuration.load()
     set_up_logging(settings.log_level)
+    reserve_counters()
     return Front(_Worker(settings), settings.site())
 
 
@@ -117,6 +118,7 @@ async def _repeated(what: str, act: Callable[[], Awaitable[object]], every: floa
 async def work(settings: Settings, stop: asyncio.Event) -> None:
     """What the job worker does until `stop` is set."""
     set_up_logging(settings.log_level)
+    reserve_counters()
     async with open_system(settings) as system:
 
         async def expire() -> None:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
 
 import typer
 from granian.constants import HTTPModes, Interfaces, Loops
@@ -26,12 +27,13 @@ from roadstead.settings import Settings
 
 _RESTART_SECONDS = 2.0
 _STOP_SECONDS = 10
+_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
 
 
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT."""
     _require_free(settings)
-    with _metrics_folder(settings.data):
+    with _metrics_folder():
         # Only now, as the metrics library looks for its folder when it is imported.
         from roadstead.app import prepare  # noqa: PLC0415
 
@@ -84,20 +86,19 @@ def _greet(settings: Settings, password: str | None) -> None:
 
 
 @contextmanager
-def _metrics_folder(data: Path) -> Iterator[None]:
-    """A folder in which worker processes keep their counters; those of servers that are gone are removed."""
-    folders = data.absolute() / "run"
-    for old in folders.glob("metrics-*"):
-        if not Path("/proc", old.name.removeprefix("metrics-")).exists():
+def _metrics_folder() -> Iterator[None]:
+    """A folder in which worker processes keep their counters; those of servers that were killed are removed.
+
+    In memory, so that a server can be started, and counts, while the disk is full. Its name says whose it is: pid namespace and process.
+    """
+    memory = _MEMORY if os.access(_MEMORY, os.W_OK) else Path(gettempdir())
+    ours = f"roadstead-metrics-{Path('/proc/self/ns/pid').stat().st_ino}-"
+    for old in memory.glob(f"{ours}*"):
+        if not Path("/proc", old.name.removeprefix(ours).partition("-")[0]).exists():
             shutil.rmtree(old, ignore_errors=True)
-    mine = folders / f"metrics-{os.getpid()}"
-    shutil.rmtree(mine, ignore_errors=True)
-    mine.mkdir(parents=True)
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(mine)
-    try:
+    with TemporaryDirectory(prefix=f"{ours}{os.getpid()}-", dir=memory, ignore_cleanup_errors=True) as mine:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = mine
         yield
-    finally:
-        shutil.rmtree(mine, ignore_errors=True)
 
 
 @contextmanager
