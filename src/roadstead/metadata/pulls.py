@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Connection, Table, case, update
+from sqlalchemy import Connection, Table, case, literal, update
 
 from roadstead.metadata.schema import manifests, repositories, tags
 
@@ -53,5 +53,5 @@ def _tag(pulled: Pulled) -> int | None:
 
 def _add_one(connection: Connection, table: Table, row_id: int, tally: Tally) -> None:
     seen = table.c.last_pulled_at
-    newest = case((seen > tally.last, seen), else_=tally.last)
+    newest = case((seen > tally.last, seen), else_=literal(tally.last, seen.type))
     connection.execute(update(table).where(table.c.id == row_id).values(pull_count=table.c.pull_count + tally.count, last_pulled_at=newest))
