@@ -12,10 +12,12 @@ more precise to say. Doors translate classes, never messages: each door has one 
     │   ├── InvalidManifest
     │   │   └── UnsupportedManifestType
     │   ├── InvalidRange
-    │   └── InvalidPaging
+    │   ├── InvalidPaging
+    │   └── InvalidAccount
     ├── TooLarge
     │   ├── ManifestTooLarge
     │   └── TooManyTags
+    ├── Conflict                     it is there already, or is still in use
     ├── DigestMismatch               the content is not what its digest says
     ├── SizeMismatch                 fewer or more bytes came than were announced
     ├── OutOfOrder                   a chunk does not begin where the upload stands
@@ -91,6 +93,10 @@ class InvalidPaging(InvalidInput):
     """The paging parameters are not valid: 'n' is a whole number from 0."""
 
 
+class InvalidAccount(InvalidInput):
+    """The name, password or setting of an account, robot, project or member is not valid."""
+
+
 class TooLarge(RoadsteadError):
     """What was sent is larger than this registry accepts."""
 
@@ -101,6 +107,10 @@ class ManifestTooLarge(TooLarge):
 
 class TooManyTags(TooLarge):
     """One push may set at most 100 tags."""
+
+
+class Conflict(RoadsteadError):
+    """It is there already, or is still in use."""
 
 
 class DigestMismatch(RoadsteadError):

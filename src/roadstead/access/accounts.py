@@ -5,74 +5,170 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import Connection
 
 from roadstead.access import policy
-from roadstead.access.actor import ANONYMOUS, Actor
+from roadstead.access.actor import ANONYMOUS, Action, Actor, Level, Limits, TokenScope
+from roadstead.access.clock import Clock, system_clock
 from roadstead.access.passwords import PasswordChecker, hash_password
-from roadstead.access.policy import Action
-from roadstead.access.secret_key import SecretKey
-from roadstead.access.tokens import Grant, Tokens, normalise
+from roadstead.access.policy import Project
+from roadstead.access.rights import Rights
+from roadstead.access.robots import read_permissions
+from roadstead.access.secret import hash_secret, hint, kind_of, looks_like_secret, make_secret
+from roadstead.access.signing import SigningKeys
+from roadstead.access.tokens import LIFETIME_SECONDS, Grant, Tokens, normalise
+from roadstead.access.vault import Vault
 from roadstead.errors import Unauthenticated
 from roadstead.metadata import accounts as rows
-from roadstead.metadata.accounts import AccountRow, AccountSelects
+from roadstead.metadata import credentials
+from roadstead.metadata.accounts import AccountSelects, AccountState
 from roadstead.metadata.database import Database
 from roadstead.metadata.repositories import RepositorySelects
 from roadstead.oci.reference import RepositoryName
 
-ADMIN = "admin"
+ADMIN: Final = "admin"
+REFRESH_LIFETIME: Final = timedelta(days=90)
+_REPOSITORY_ACTIONS: Final = (Action.PULL, Action.PUSH, Action.DELETE)
 
 
 class Accounts:
-    """Authentication. Each method reads the account's present state, so that disabling one stops it at the next request."""
+    """Authentication. Each method reads the present state of account and credential: what is disabled or revoked stops at once."""
 
-    def __init__(self, database: Database, secret_key: SecretKey, *, create_projects_on_push: bool) -> None:
+    def __init__(self, database: Database, vault: Vault, *, create_projects_on_push: bool, clock: Clock = system_clock) -> None:
         self._database = database
-        self._accounts = AccountSelects(database)
+        self._selects = AccountSelects(database)
         self._repositories = RepositorySelects(database)
+        self._rights = Rights(database)
         self._passwords = PasswordChecker()
-        self._tokens = Tokens(secret_key)
+        self.signing_keys = SigningKeys(database, vault, clock, timedelta(seconds=LIFETIME_SECONDS) * 2)
+        self._tokens = Tokens(self.signing_keys, clock)
         self._create_projects_on_push = create_projects_on_push
+        self._clock = clock
+        self._uses: dict[int, tuple[datetime, str]] = {}
 
-    async def by_password(self, name: str, password: str) -> Actor:
-        """The actor with this name and password; no name and no password is anonymous.
+    async def by_password(self, name: str, password: str, address: str = "") -> Actor:
+        """The actor with this name and password, or secret of a credential; no name and no password is anonymous.
 
         Raises Unauthenticated, which never says what was wrong.
         """
         if not name and not password:
             # containers/image (podman, skopeo, apptainer) sends an empty pair where it has no credentials.
             return ANONYMOUS
-        account = await self._accounts.by_name(name)
+        if looks_like_secret(password) and kind_of(password) != "refresh":
+            account = await self._selects.by_secret(hash_secret(password))
+            if account is None or account.name != plain_name(name):
+                raise Unauthenticated("The user name or password is wrong.")
+            return self._with_credential(account, address)
+        account = await self._selects.by_name(name)
         if not await self._passwords.check(account, name, password) or account is None:
             raise Unauthenticated("The user name or password is wrong.")
-        return _actor(account)
+        return self._actor(account, None, address)
 
-    async def by_token(self, token: str) -> Actor:
-        """The actor that a bearer token was issued to, narrowed to its scope. Raises Unauthenticated."""
-        claims = self._tokens.verify(token)
+    async def by_token(self, token: str, address: str = "") -> Actor:
+        """The actor of a bearer token, narrowed to its scope, or of a credential's secret sent as one. Raises Unauthenticated."""
+        if looks_like_secret(token) and kind_of(token) != "refresh":
+            account = await self._selects.by_secret(hash_secret(token))
+            if account is None:
+                raise Unauthenticated("The token is wrong, or has been revoked.")
+            return self._with_credential(account, address)
+        claims = await self._tokens.verify(token)
         if claims.account_id is None:
-            return Actor(None, ANONYMOUS.name, scope=claims.scope)
-        account = await self._accounts.by_id(claims.account_id)
+            return Actor(None, ANONYMOUS.name, scope=claims.scope, address=address)
+        account = await self._selects.by_id(claims.account_id, claims.credential_id)
         if account is None:
             raise Unauthenticated("The account of this token is disabled or gone.")
-        return Actor(account.id, account.name, account.is_admin, claims.scope)
+        if account.valid_from is not None and claims.issued_at < account.valid_from.timestamp():
+            raise Unauthenticated("The account's password has changed since this token was issued; log in again.")
+        if claims.credential_id is None:
+            return self._actor(account, claims.scope, address)
+        return self._with_credential(account, address, claims.scope)
+
+    async def by_refresh_token(self, secret: str, address: str = "") -> Actor:
+        """The actor of a refresh token. Raises Unauthenticated."""
+        account = await self._selects.by_secret(hash_secret(secret)) if looks_like_secret(secret) else None
+        if account is None or kind_of(secret) != "refresh":
+            raise Unauthenticated("The refresh token is wrong, or has been revoked; log in again.")
+        return self._with_credential(account, address)
+
+    def _with_credential(self, account: AccountState, address: str, scope: TokenScope | None = None) -> Actor:
+        credential = account.credential
+        if credential is None:
+            raise Unauthenticated("The credential of this token has been revoked.")
+        now = self._clock()
+        if any(limit is not None and limit <= now for limit in (credential.expires_at, account.robot_expires_at)):
+            raise Unauthenticated("The credential has expired; make a new one.")
+        self._uses[credential.id] = (now, address)
+        return self._actor(account, scope, address)
+
+    def _actor(self, account: AccountState, scope: TokenScope | None, address: str) -> Actor:
+        held = account.credential
+        return Actor(
+            account_id=account.id,
+            name=account.name,
+            is_admin=account.is_admin,
+            robot=None if account.permissions is None else read_permissions(account.permissions),
+            limits=Limits() if held is None else Limits(Level(held.level), held.project_ids),
+            scope=scope,
+            credential_id=None if held is None else held.id,
+            address=address,
+        )
 
     async def issue(self, actor: Actor, wanted: Iterable[Grant]) -> str:
         """A bearer token for those of the wanted actions that the actor may do now."""
         granted = [await self._permitted(actor, grant) for one in wanted if (grant := normalise(one)) is not None]
-        return self._tokens.issue(actor.account_id, [grant for grant in granted if grant.actions])
+        return await self._tokens.issue(actor.account_id, actor.credential_id, [grant for grant in granted if grant.actions])
 
     async def _permitted(self, actor: Actor, grant: Grant) -> Grant:
         if grant.type == "registry" and grant.name == "catalog":
             return Grant(grant.type, grant.name, ("*",))
         if grant.type != "repository":
             return Grant(grant.type, grant.name, ())
-        place = await self._repositories.place(RepositoryName(grant.name))
-        if place is None and not (self._create_projects_on_push and policy.may_create_projects(actor)):
-            return Grant(grant.type, grant.name, ())
-        public = place is not None and place.public
-        wanted = tuple(Action) if "*" in grant.actions else tuple(action for action in Action if action in grant.actions)
-        return Grant(grant.type, grant.name, tuple(action for action in wanted if policy.may(actor, action, public=public)))
+        name = RepositoryName(grant.name)
+        place = await self._repositories.place(name)
+        allowed: frozenset[Action] = frozenset()
+        if place is not None:
+            allowed = await self._rights.permitted(actor, Project(place.project_id, place.project_name, place.public), name)
+        elif self._create_projects_on_push and Action.CREATE_PROJECTS in policy.permitted_on_system(actor):
+            allowed = frozenset(Action)
+        wanted = _REPOSITORY_ACTIONS if "*" in grant.actions else [one for one in _REPOSITORY_ACTIONS if one in grant.actions]
+        return Grant(grant.type, grant.name, tuple(action for action in wanted if action in allowed))
+
+    async def issue_refresh_token(self, actor: Actor, client: str) -> str | None:
+        """A secret by which the client can ask for bearer tokens later; None for the anonymous. It ends with the credential in hand."""
+        account_id = actor.account_id
+        if account_id is None:
+            return None
+        now, secret = self._clock(), make_secret("refresh")
+        limits = actor.limits
+
+        def work(connection: Connection) -> None:
+            parent = None if actor.credential_id is None else credentials.find(connection, account_id, actor.credential_id)
+            ends = [now + REFRESH_LIFETIME, *([parent.expires_at] if parent is not None and parent.expires_at is not None else [])]
+            credentials.add(
+                connection,
+                account_id=account_id,
+                kind="refresh",
+                name=client[:100],
+                secret_hash=hash_secret(secret),
+                hint=hint(secret),
+                level=limits.level,
+                project_ids=None if limits.project_ids is None else tuple(sorted(limits.project_ids)),
+                expires_at=min(ends),
+                now=now,
+                parent_id=actor.credential_id,
+            )
+
+        await self._database.write(work)
+        return secret
+
+    async def flush_uses(self) -> None:
+        """Record when and from where credentials were used since the last flush."""
+        uses, self._uses = self._uses, {}
+        if uses:
+            await self._database.write(lambda connection: credentials.used(connection, uses), durable=False)
 
     async def ensure_admin(self, password: str | None, now: datetime) -> str | None:
         """Make the first administrator if there is none; returns the password that was made up for it, if one was."""
@@ -84,5 +180,6 @@ class Accounts:
         return chosen if made and password is None else None
 
 
-def _actor(account: AccountRow) -> Actor:
-    return Actor(account.id, account.name, account.is_admin)
+def plain_name(name: str) -> str:
+    """The account's name: robots may be written `robot+project+name` too, which needs no quoting in a shell."""
+    return f"robot${name.removeprefix('robot+')}" if name.startswith("robot+") else name

@@ -1,113 +1,142 @@
-"""Who may do what: one table, asked by every public act of the rooms above.
+"""Who may do what. Pure: tables, and functions of an actor, a project and the roles that the actor has there.
 
-    action   public project   private project
-    ──────────────────────────────────────────
-    pull     everybody        administrator
-    push     administrator    administrator
-    delete   administrator    administrator
-
-A bearer token never adds to this; it can only narrow it to its scope.
+What somebody may do in a project is what their roles allow (an administrator: everything; a robot: what its own permissions say), and
+what is open to everybody in a public project; the level and the projects of the credential in hand narrow it, and so does a token's scope.
 """
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Final
 
-from roadstead.access.actor import Actor
-from roadstead.errors import Denied, InsufficientScope, ProjectUnknown, Unauthenticated
+import msgspec
+
+from roadstead.access.actor import Action, Actor, Level, Role
+from roadstead.errors import Denied, InsufficientScope, ProjectUnknown, RoadsteadError, Unauthenticated
 from roadstead.metadata.projects import ProjectScope
 from roadstead.oci.reference import RepositoryName
 
 
-class Action(StrEnum):
-    """What may be done to a repository, in the words of token scopes."""
+class Project(msgspec.Struct, frozen=True):
+    """What the policy must know of a project."""
 
-    PULL = "pull"
-    PUSH = "push"
-    DELETE = "delete"
-
-
-class Standing(StrEnum):
-    """What somebody is to a project."""
-
-    ANYBODY = "anybody"
-    ADMINISTRATOR = "administrator"
+    id: int
+    name: str
+    public: bool
 
 
-_EVERYBODY: Final = frozenset(Standing)
-_ADMINISTRATORS: Final = frozenset({Standing.ADMINISTRATOR})
+_LIMITED_GUEST: Final = frozenset({Action.SEE, Action.PULL})
+_GUEST: Final = _LIMITED_GUEST | {Action.SEE_MEMBERS, Action.SEE_AUDIT}
+_DEVELOPER: Final = _GUEST | {Action.PUSH}
+_MAINTAINER: Final = _DEVELOPER | {Action.DELETE, Action.SEE_ROBOTS}
+_PROJECT_ADMIN: Final = _MAINTAINER | {Action.SET_MEMBERS, Action.SET_ROBOTS, Action.CONFIGURE, Action.REMOVE}
 
-# (action, whether the project is public) → who may
-TABLE: Final[dict[tuple[Action, bool], frozenset[Standing]]] = {
-    (Action.PULL, True): _EVERYBODY,
-    (Action.PULL, False): _ADMINISTRATORS,
-    (Action.PUSH, True): _ADMINISTRATORS,
-    (Action.PUSH, False): _ADMINISTRATORS,
-    (Action.DELETE, True): _ADMINISTRATORS,
-    (Action.DELETE, False): _ADMINISTRATORS,
+ROLES: Final[dict[Role, frozenset[Action]]] = {
+    Role.LIMITED_GUEST: _LIMITED_GUEST,
+    Role.GUEST: _GUEST,
+    Role.DEVELOPER: _DEVELOPER,
+    Role.MAINTAINER: _MAINTAINER,
+    Role.PROJECT_ADMIN: _PROJECT_ADMIN,
 }
+"""Role → what it allows."""
+
+PUBLIC: Final = frozenset({Action.SEE, Action.PULL})
+"""What everybody may do in a public project."""
+
+SYSTEM: Final = frozenset({Action.CREATE_PROJECTS, Action.ADMINISTER})
+"""What is done to the system and not in a project: for administrators, and for robots whose permissions say so."""
+
+_READ: Final = frozenset({Action.SEE, Action.PULL, Action.SEE_MEMBERS, Action.SEE_ROBOTS, Action.SEE_AUDIT})
+
+LEVELS: Final[dict[Level, frozenset[Action]]] = {
+    Level.READ: _READ,
+    Level.WRITE: _READ | {Action.PUSH},
+    Level.DELETE: _READ | {Action.PUSH, Action.DELETE},
+    Level.ADMIN: frozenset(Action),
+}
+"""Level of a credential → what it allows at most."""
 
 
-def standing(actor: Actor) -> Standing:
-    """What the actor is to any project."""
-    return Standing.ADMINISTRATOR if actor.is_admin else Standing.ANYBODY
+def permitted(actor: Actor, project: Project, roles: frozenset[Role]) -> frozenset[Action]:
+    """Everything that the actor may do in the project, whatever a token's scope says."""
+    if actor.robot is not None:
+        own = actor.robot.of(project.name)
+    elif actor.is_admin:
+        own = frozenset(Action)
+    else:
+        own = frozenset().union(*(ROLES[role] for role in roles))
+    if actor.limits.project_ids is not None and project.id not in actor.limits.project_ids:
+        own = frozenset()
+    return (own & LEVELS[actor.limits.level]) | (PUBLIC if project.public else frozenset())
 
 
-def may(actor: Actor, action: Action, *, public: bool) -> bool:
-    """Whether the table allows it, whatever the token's scope."""
-    return standing(actor) in TABLE[action, public]
+def decide(
+    actor: Actor, action: Action, project: Project, roles: frozenset[Role], name: RepositoryName | None = None
+) -> RoadsteadError | None:
+    """None if the actor may; otherwise what to raise, which tells the least.
 
-
-def allows(actor: Actor, action: Action, name: RepositoryName, *, public: bool) -> bool:
-    """Whether the actor may, with the token in hand."""
-    return may(actor, action, public=public) and _covered(actor, action, name, public=public)
-
-
-def require(actor: Actor, action: Action, name: RepositoryName, *, public: bool) -> None:
-    """Return if the actor may.
-
-    Otherwise raise what tells the least: Unauthenticated to the anonymous, ProjectUnknown where the project may not even be seen
-    (as if it did not exist), Denied, or InsufficientScope if only the token in hand is too narrow.
+    Unauthenticated to the anonymous; ProjectUnknown where the project may not even be seen, as if it did not exist; Denied; or
+    InsufficientScope if only the token in hand is too narrow for the repository `name`.
     """
-    if not may(actor, action, public=public):
+    allowed = permitted(actor, project, roles)
+    if action not in allowed:
         if actor.anonymous:
-            raise Unauthenticated
-        if not may(actor, Action.PULL, public=public):
-            raise unknown_project(name)
-        raise Denied(f"The account {actor.name!r} may not {action} in project {name.project!r}.")
-    if not _covered(actor, action, name, public=public):
-        raise InsufficientScope
+            return Unauthenticated()
+        if Action.SEE not in allowed:
+            return unknown_project(project.name)
+        return Denied(f"{actor.name!r} may not {_words(action)} in project {project.name!r}.")
+    if name is not None and not _covered(actor, action, project, name):
+        return InsufficientScope()
+    return None
 
 
-def _covered(actor: Actor, action: Action, name: RepositoryName, *, public: bool) -> bool:
+def _covered(actor: Actor, action: Action, project: Project, name: RepositoryName) -> bool:
     """Whether the token's scope covers it; what is open to everybody needs none."""
     if actor.scope is None or actor.scope.covers(name, action):
         return True
-    return Standing.ANYBODY in TABLE[action, public]
+    return project.public and action in PUBLIC
 
 
-def absent(actor: Actor, name: RepositoryName) -> Exception:
+def permitted_on_system(actor: Actor) -> frozenset[Action]:
+    """What the actor may do to the system. A token's scope names repositories only, so with one in hand: nothing."""
+    if actor.scope is not None:
+        return frozenset()
+    if actor.robot is not None:
+        return actor.robot.system
+    return SYSTEM & LEVELS[actor.limits.level] if actor.is_admin and actor.limits.project_ids is None else frozenset()
+
+
+def require_on_system(actor: Actor, action: Action) -> None:
+    """Return if the actor may. Raises Unauthenticated or Denied."""
+    if action in permitted_on_system(actor):
+        return
+    if actor.anonymous:
+        raise Unauthenticated
+    raise Denied(f"{actor.name!r} may not {_words(action)}.")
+
+
+def _words(action: Action) -> str:
+    return action.value.replace("-", " ")
+
+
+def absent(actor: Actor, project: str) -> RoadsteadError:
     """What to raise for a project that does not exist: the same as for one that may not be seen."""
-    return Unauthenticated() if actor.anonymous else unknown_project(name)
+    return Unauthenticated() if actor.anonymous else unknown_project(project)
 
 
-def unknown_project(name: RepositoryName) -> ProjectUnknown:
+def unknown_project(project: str) -> ProjectUnknown:
     """The one sentence for a project that does not exist or may not be seen."""
     return ProjectUnknown(
-        f"There is no project {name.project!r}, or you may not see it. Projects are made by an administrator before the first push.",
-        project=name.project,
+        f"There is no project {project!r}, or you may not see it. Projects are made by an administrator before the first push.",
+        project=project,
     )
 
 
-def may_create_projects(actor: Actor) -> bool:
-    """Whether the actor may make a project."""
-    return actor.is_admin
-
-
 def visible_projects(actor: Actor) -> ProjectScope:
-    """Which projects a listing or search shows to the actor."""
-    return ProjectScope(everything=actor.is_admin)
+    """Which repositories a listing or search across projects shows to the actor."""
+    if actor.robot is not None:
+        seeing = frozenset(name for name, actions in actor.robot.projects.items() if Action.PULL in actions or Action.SEE in actions)
+        return ProjectScope(everything="*" in seeing, names=seeing, only_ids=actor.limits.project_ids)
+    return ProjectScope(everything=actor.is_admin, account_id=actor.account_id, only_ids=actor.limits.project_ids)
 
 
 def mountable_projects(actor: Actor) -> ProjectScope:

@@ -1,13 +1,14 @@
-"""Bearer tokens of the registry API: JSON Web Tokens in the form of the Docker token specification, signed by HMAC-SHA256.
+"""Bearer tokens of the registry API: JSON Web Tokens in the form of the Docker token specification.
 
-A token says who it was given to and what it covers at most. Whether that account may still do it is asked at each use; only the
-signature's verification is remembered.
+A token says who it was given to, by which credential, and what it covers at most. Whether account and credential may still do it is
+asked at each use; only the signature's verification is remembered.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import secrets
-import time
 from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any, Final
@@ -15,10 +16,10 @@ from typing import Any, Final
 import msgspec
 from joserfc import jwt
 from joserfc.errors import JoseError
-from joserfc.jwk import OctKey
 
 from roadstead.access.actor import TokenScope
-from roadstead.access.secret_key import SecretKey
+from roadstead.access.clock import Clock
+from roadstead.access.signing import ALGORITHM, SigningKeys
 from roadstead.errors import RoadsteadError, Unauthenticated
 from roadstead.oci.reference import RepositoryName
 
@@ -30,7 +31,6 @@ LIFETIME_SECONDS: Final = 6 * 3600
 
 _CLOCK_SKEW_SECONDS: Final = 60
 _REMEMBERED_LIMIT: Final = 8192
-_HEADER: Final = {"alg": "HS256", "typ": "JWT"}
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -42,11 +42,13 @@ class Grant(msgspec.Struct, frozen=True):
 
 
 class Claims(msgspec.Struct, frozen=True):
-    """What a valid token says. `account_id` is None for an anonymous one; `expires_at` in seconds since the epoch."""
+    """What a valid token says. `account_id` is None for an anonymous one; times are in seconds since the epoch."""
 
     account_id: int | None
+    credential_id: int | None
     scope: TokenScope
-    expires_at: float
+    issued_at: int
+    expires_at: int
 
 
 def parse_scope(text: str) -> list[Grant]:
@@ -61,57 +63,75 @@ def parse_scope(text: str) -> list[Grant]:
 
 
 class Tokens:
-    """Issues and verifies tokens with a key derived from the installation's secret."""
+    """Issues and verifies tokens."""
 
-    def __init__(self, secret_key: SecretKey) -> None:
-        self._key = OctKey.import_key(secret_key.derive("registry bearer tokens"))
-        self._registry = jwt.JWTClaimsRegistry(
-            now=lambda: int(time.time()),
-            leeway=_CLOCK_SKEW_SECONDS,
-            iss={"essential": True, "value": SERVICE},
-            aud={"essential": True, "value": SERVICE},
-        )
+    def __init__(self, keys: SigningKeys, clock: Clock) -> None:
+        self._keys = keys
+        self._clock = clock
         self._verified: OrderedDict[str, Claims] = OrderedDict()
 
-    def issue(self, account_id: int | None, grants: Iterable[Grant]) -> str:
+    async def issue(self, account_id: int | None, credential_id: int | None, grants: Iterable[Grant]) -> str:
         """A token for these grants."""
-        now = int(time.time())
+        now = self._now()
         claims: dict[str, Any] = {
             "iss": SERVICE,
             "aud": SERVICE,
             "sub": "" if account_id is None else str(account_id),
+            "cid": credential_id,
             "iat": now,
             "nbf": now,
             "exp": now + LIFETIME_SECONDS,
             "jti": secrets.token_hex(8),
             "access": [msgspec.structs.asdict(grant) for grant in grants],
         }
-        return jwt.encode(_HEADER, claims, self._key)
+        kid, key = await self._keys.current()
+        return jwt.encode({"alg": ALGORITHM, "typ": "JWT", "kid": kid}, claims, key)
 
-    def verify(self, token: str) -> Claims:
+    async def verify(self, token: str) -> Claims:
         """What the token says. Raises Unauthenticated if it is not ours, damaged or expired."""
-        claims = self._verified.get(token) or self._decode(token)
-        if claims.expires_at + _CLOCK_SKEW_SECONDS < time.time():
+        claims = self._verified.get(token) or await self._decode(token)
+        if claims.expires_at + _CLOCK_SKEW_SECONDS < self._now():
             self._verified.pop(token, None)
             raise Unauthenticated("The token has expired; ask for a new one.")
         return claims
 
-    def _decode(self, token: str) -> Claims:
+    def _now(self) -> int:
+        return int(self._clock().timestamp())
+
+    async def _decode(self, token: str) -> Claims:
         try:
-            decoded = jwt.decode(token, self._key, algorithms=["HS256"])
-            self._registry.validate(decoded.claims)
+            key = await self._keys.verifying(_kid(token))
+            decoded = jwt.decode(token, key, algorithms=[ALGORITHM])
+            self._claims_registry().validate(decoded.claims)
             claims = _read(decoded.claims)
-        except (JoseError, ValueError, KeyError, TypeError) as error:
+        except (JoseError, ValueError, KeyError, TypeError, binascii.Error) as error:
             raise Unauthenticated("The token is not valid here, or has expired; ask for a new one.") from error
         self._verified[token] = claims
         while len(self._verified) > _REMEMBERED_LIMIT:
             self._verified.popitem(last=False)
         return claims
 
+    def _claims_registry(self) -> jwt.JWTClaimsRegistry:
+        ours: Any = {"essential": True, "value": SERVICE}
+        return jwt.JWTClaimsRegistry(now=self._now, leeway=_CLOCK_SKEW_SECONDS, iss=ours, aud=ours, exp={"essential": True})
+
+
+def _kid(token: str) -> str:
+    """The key id in the header, read before the signature can be checked."""
+    header = token.partition(".")[0]
+    fields = msgspec.json.decode(base64.urlsafe_b64decode(header + "=" * (-len(header) % 4)), type=dict[str, Any])
+    return str(fields["kid"])
+
 
 def _read(claims: dict[str, Any]) -> Claims:
-    subject = claims["sub"]
-    return Claims(int(subject) if subject else None, _scope(claims["access"]), float(claims["exp"]))
+    subject, credential = claims["sub"], claims["cid"]
+    return Claims(
+        account_id=int(subject) if subject else None,
+        credential_id=None if credential is None else int(credential),
+        scope=_scope(claims["access"]),
+        issued_at=int(claims["iat"]),
+        expires_at=int(claims["exp"]),
+    )
 
 
 def _scope(access: list[dict[str, Any]]) -> TokenScope:

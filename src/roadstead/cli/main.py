@@ -8,12 +8,17 @@ from typing import Annotated
 
 import typer
 
+from roadstead.cli import administration
 from roadstead.cli.options import ConfigOption, DataOption, apply
 from roadstead.errors import RoadsteadError
 
 app = typer.Typer(name="roadstead", help="Registry for Docker and Apptainer images.", no_args_is_help=True, pretty_exceptions_enable=False)
 database = typer.Typer(help="The database.", no_args_is_help=True)
 app.add_typer(database, name="db")
+app.add_typer(administration.user, name="user")
+app.add_typer(administration.project, name="project")
+app.add_typer(administration.token, name="token")
+app.add_typer(administration.robot, name="robot")
 
 
 @app.command()

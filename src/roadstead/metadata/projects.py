@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, select, true
+from sqlalchemy import ColumnElement, Connection, exists, literal, select, true, update
 
-from roadstead.metadata.schema import projects
+from roadstead.metadata.members import covers, held_by
+from roadstead.metadata.schema import members, projects, repositories
 from roadstead.metadata.statements import insert_new
 
 
@@ -17,29 +18,69 @@ class ProjectRow(msgspec.Struct, frozen=True):
     id: int
     name: str
     public: bool
+    description: str
+    owner_id: int | None
+    created_at: datetime
+    updated_at: datetime | None
 
 
 class ProjectScope(msgspec.Struct, frozen=True):
-    """Which projects a listing or a search across projects may see: `everything`, or the public ones and those of `project_ids`."""
+    """Which repositories a listing or a search across projects may see.
+
+    The public ones; with `everything` all; those in which `account_id` is a member; those of the projects in `names`. `only_ids`, where
+    given, narrows what is not public to these projects.
+    """
 
     everything: bool = False
-    project_ids: frozenset[int] = frozenset()
+    account_id: int | None = None
+    names: frozenset[str] = frozenset()
+    only_ids: frozenset[int] | None = None
 
     def condition(self) -> ColumnElement[bool]:
-        """The scope as a condition on `projects`."""
+        """The scope as a condition on `projects` and `repositories`."""
+        own = self._own(covers(repositories.c.path))
+        return projects.c.public.is_(True) | own
+
+    def of_projects(self) -> ColumnElement[bool]:
+        """The scope as a condition on `projects` alone: whoever may see something in a project sees the project."""
+        return projects.c.public.is_(True) | self._own(true())
+
+    def _own(self, there: ColumnElement[bool]) -> ColumnElement[bool]:
         if self.everything:
-            return true()
-        return projects.c.public.is_(True) | projects.c.id.in_(self.project_ids)
+            own: ColumnElement[bool] = true()
+        elif self.account_id is not None:
+            mine = held_by(literal(self.account_id, projects.c.id.type))
+            own = exists().where(members.c.project_id == projects.c.id, mine, there)
+        else:
+            own = projects.c.name.in_(self.names)
+        return own if self.only_ids is None else own & projects.c.id.in_(self.only_ids)
+
+
+_ROWS = select(*(projects.c[field] for field in ProjectRow.__struct_fields__)).where(projects.c.deleted_at.is_(None))
 
 
 def find(connection: Connection, name: str) -> ProjectRow | None:
     """The live project of that name."""
-    statement = select(projects.c.id, projects.c.name, projects.c.public)
-    row = connection.execute(statement.where(projects.c.name == name, projects.c.deleted_at.is_(None))).first()
-    return row and ProjectRow(*row)
+    row = connection.execute(_ROWS.where(projects.c.name == name)).first()
+    return None if row is None else ProjectRow(*row)
 
 
-def ensure(connection: Connection, name: str, *, public: bool, owner_id: int | None, now: datetime) -> bool:
+def visible(connection: Connection, scope: ProjectScope) -> list[ProjectRow]:
+    """The live projects that the scope shows, by name."""
+    return [ProjectRow(*row) for row in connection.execute(_ROWS.where(scope.of_projects()).order_by(projects.c.name))]
+
+
+def change(connection: Connection, project_id: int, now: datetime, **values: object) -> None:
+    """Set columns of a project."""
+    connection.execute(update(projects).where(projects.c.id == project_id).values(updated_at=now, **values))
+
+
+def delete(connection: Connection, project_id: int, now: datetime) -> None:
+    """Mark a project as deleted; its name is free again."""
+    change(connection, project_id, now, deleted_at=now)
+
+
+def ensure(connection: Connection, name: str, *, public: bool, owner_id: int | None, now: datetime, description: str = "") -> bool:
     """Add a project unless one of that name is there; say whether it was added."""
-    values = {"name": name, "public": public, "owner_id": owner_id, "created_at": now}
+    values = {"name": name, "public": public, "owner_id": owner_id, "created_at": now, "description": description}
     return insert_new(connection, projects, values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Connection, and_, bindparam, exists, or_, select
+from sqlalchemy import Connection, and_, bindparam, exists, func, or_, select
 
 from roadstead.metadata.database import Database
 from roadstead.metadata.projects import ProjectScope
@@ -57,6 +57,13 @@ def ensure(connection: Connection, project_id: int, path: str, now: datetime) ->
         insert_new(connection, repositories, {"project_id": project_id, "path": path, "created_at": now})
         found = connection.execute(wanted).scalar_one()
     return found
+
+
+def filled(connection: Connection, project_id: int) -> int:
+    """How many live repositories of a project hold a manifest."""
+    holds = exists().where(manifests.c.repository_id == repositories.c.id, manifests.c.deleted_at.is_(None))
+    mine = (repositories.c.project_id == project_id, repositories.c.deleted_at.is_(None), holds)
+    return connection.execute(select(func.count()).select_from(repositories).where(*mine)).scalar_one()
 
 
 def catalog(connection: Connection, scope: ProjectScope, after: RepositoryName | None, limit: int) -> list[str]:

@@ -1,10 +1,13 @@
 """Every table, declared once, for SQLite and PostgreSQL alike.
 
-    accounts ─┬─< projects ──< repositories ─┬─< manifests ──< manifest_references >─┐
-              │                              ├─< tags, tag_history                   │
-              │                              ├─< blob_links >── contents ──< digests │
-              │                              └─< uploads          └──────────────────┘
-              └─< events (outbox)
+    accounts ─┬─< projects ─┬─< repositories ─┬─< manifests ──< manifest_references >─┐
+              │             │                 ├─< tags, tag_history                   │
+              │             │                 ├─< blob_links >── contents ──< digests │
+              │             │                 └─< uploads          └──────────────────┘
+              ├─< credentials, robots
+              ├─< account_groups >── groups
+              ├─< members >── projects (also groups ─< members)
+              └─< events (outbox)                                   signing_keys
 
 * Ids are 64-bit and never reused (AUTOINCREMENT, identity): outside clients keep them. Rows refer to each other by id, so a
   rename is one row.
@@ -47,6 +50,7 @@ from sqlalchemy import (
     TypeDecorator,
     false,
     text,
+    true,
 )
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -120,7 +124,104 @@ accounts = Table(
     Column("is_admin", Boolean, nullable=False, server_default=false()),
     Column("created_at", Moment, nullable=False),
     Column("disabled_at", Moment),
+    Column("kind", String, nullable=False, server_default="user"),
+    Column("source", String, nullable=False, server_default="local"),
+    Column("email", String),
+    Column("real_name", String),
+    Column("comment", String),
+    Column("deleted_at", Moment),
+    # Bearer tokens and sessions from before this moment are refused.
+    Column("valid_from", Moment),
     sqlite_autoincrement=True,
+)
+
+# What stands in for a password: only its hash is here (SHA-256 of 160 random bytes or more needs no salt).
+credentials = Table(
+    "credentials",
+    metadata,
+    _id(),
+    _ref("account_id", "accounts", index=True),
+    Column("kind", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("secret_hash", String, nullable=False, unique=True),
+    Column("hint", String, nullable=False),
+    Column("level", String, nullable=False),
+    Column("project_ids", Text),
+    # What a refresh token was given for; it is revoked together with that.
+    _ref("parent_id", "credentials", nullable=True),
+    Column("created_at", Moment, nullable=False),
+    Column("expires_at", Moment),
+    Column("revoked_at", Moment),
+    Column("last_used_at", Moment),
+    Column("last_used_from", String),
+    sqlite_autoincrement=True,
+)
+
+# A robot is an account too, so that whatever names an account can name a robot.
+robots = Table(
+    "robots",
+    metadata,
+    _ref("account_id", "accounts", primary_key=True, autoincrement=False),
+    _ref("project_id", "projects", nullable=True, index=True),
+    Column("short_name", Name, nullable=False),
+    Column("description", String, nullable=False, server_default=""),
+    Column("permissions", Text, nullable=False),
+    Column("duration_days", Integer, nullable=False, server_default="-1"),
+    Column("expires_at", Moment),
+    _ref("created_by", "accounts", nullable=True),
+    Column("updated_at", Moment, nullable=False),
+)
+
+groups = Table(
+    "groups",
+    metadata,
+    _id(),
+    Column("name", Name, nullable=False, unique=True),
+    Column("source", String, nullable=False, server_default="local"),
+    Column("external_id", String),
+    Column("created_at", Moment, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+account_groups = Table(
+    "account_groups",
+    metadata,
+    _ref("account_id", "accounts", primary_key=True),
+    _ref("group_id", "groups", primary_key=True, index=True),
+    Column("refreshed_at", Moment, nullable=False),
+)
+
+# Who has a role in a project, an account or a group: in the one repository at `path`, or with `path_prefix` in all whose path begins so;
+# the empty prefix is the whole project.
+members = Table(
+    "members",
+    metadata,
+    _id(),
+    _ref("project_id", "projects"),
+    _ref("account_id", "accounts", nullable=True, index=True),
+    _ref("group_id", "groups", nullable=True, index=True),
+    Column("role", String, nullable=False),
+    Column("path", Name, nullable=False, server_default=""),
+    Column("path_prefix", Boolean, nullable=False, server_default=true()),
+    Column("created_at", Moment, nullable=False),
+    CheckConstraint("(account_id IS NULL) <> (group_id IS NULL)", name="one_holder"),
+    CheckConstraint("role IN ('projectAdmin', 'maintainer', 'developer', 'guest', 'limitedGuest')", name="role"),
+    Index("uq_members_account", "project_id", "account_id", "path", "path_prefix", unique=True, **_where("account_id IS NOT NULL")),
+    Index("uq_members_group", "project_id", "group_id", "path", "path_prefix", unique=True, **_where("group_id IS NOT NULL")),
+    sqlite_autoincrement=True,
+)
+
+# Keys that sign bearer tokens. The private half is encrypted with the installation's secret key of that id.
+signing_keys = Table(
+    "signing_keys",
+    metadata,
+    Column("kid", String, primary_key=True),
+    Column("public_jwk", Text, nullable=False),
+    Column("private_key", LargeBinary, nullable=False),
+    Column("encryption_key_id", String, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("signs_until", Moment, nullable=False),
+    Column("verifies_until", Moment, nullable=False),
 )
 
 projects = Table(
@@ -129,6 +230,8 @@ projects = Table(
     _id(),
     Column("name", Name, nullable=False),
     Column("public", Boolean, nullable=False, server_default=false()),
+    Column("description", Text, nullable=False, server_default=""),
+    Column("updated_at", Moment),
     _ref("owner_id", "accounts", nullable=True),
     Column("created_at", Moment, nullable=False),
     Column("deleted_at", Moment),

@@ -8,8 +8,8 @@ import msgspec
 from sqlalchemy import Connection
 
 from roadstead.access import policy
-from roadstead.access.actor import Actor
-from roadstead.access.policy import Action
+from roadstead.access.actor import Action, Actor
+from roadstead.access.clock import Clock
 from roadstead.content.store import ContentStore, Sealed, Span
 from roadstead.errors import BlobUnknown, ContentDamaged, NotFound, Refused, StoreFailed
 from roadstead.metadata import contents, repositories
@@ -18,7 +18,6 @@ from roadstead.metadata.database import Database
 from roadstead.metadata.repositories import PlaceRow
 from roadstead.oci.digest import Digest
 from roadstead.oci.reference import RepositoryName
-from roadstead.registry.clock import Clock
 from roadstead.registry.repositories import Repositories
 from roadstead.registry.rules import Rules
 from roadstead.registry.seams import OpenBlob, Seams, SpanOf

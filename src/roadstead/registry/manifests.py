@@ -9,9 +9,10 @@ import msgspec
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from roadstead.access import policy
-from roadstead.access.actor import Actor
-from roadstead.access.policy import Action
+from roadstead.access.actor import Action, Actor
+from roadstead.access.clock import Clock
+from roadstead.access.policy import Project
+from roadstead.access.rights import Rights
 from roadstead.errors import DigestMismatch, ManifestUnknown, ReferenceMissing, TooManyTags
 from roadstead.metadata import contents, events, manifests, repositories, tags
 from roadstead.metadata.database import Database
@@ -21,7 +22,6 @@ from roadstead.metadata.repositories import PlaceRow
 from roadstead.oci.digest import Digest
 from roadstead.oci.manifest import Manifest, parse_manifest
 from roadstead.oci.reference import Reference, RepositoryName, TagName
-from roadstead.registry.clock import Clock
 from roadstead.registry.pulls import PullCounter
 from roadstead.registry.repositories import Repositories
 from roadstead.registry.rules import Rules
@@ -64,6 +64,7 @@ class Manifests:
         self._seams = seams
         self._clock = clock
         self._selects = ManifestSelects(database)
+        self._rights = Rights(database)
 
     async def get(self, actor: Actor, name: RepositoryName, reference: Reference, *, count: bool = True) -> ManifestRow:
         """The manifest, with its exact bytes; `count` it as a pull. Raises ManifestUnknown, what `locate` raises, GateRefused."""
@@ -72,8 +73,8 @@ class Manifests:
         row = await self._select(name, reference)
         if row is None:
             row = await self._get_missing(actor, name, reference)
-        elif not policy.allows(actor, Action.PULL, name, public=row.public):
-            policy.require(actor, Action.PULL, name, public=row.public)
+        else:
+            await self._rights.require(actor, Action.PULL, Project(row.project_id, row.project_name, row.public), name)
         if self._seams.pull_gate is not None:
             await self._seams.pull_gate.manifest(actor, name, row)
         if count:

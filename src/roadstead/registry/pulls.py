@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from roadstead.access.clock import Clock
 from roadstead.metadata import pulls
 from roadstead.metadata.database import Database
 from roadstead.metadata.manifests import ManifestRow
 from roadstead.metadata.pulls import Pulled, Tally
-from roadstead.registry.clock import Clock
 
 
 class PullCounter:

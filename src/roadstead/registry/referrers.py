@@ -5,8 +5,7 @@ from __future__ import annotations
 import msgspec
 from sqlalchemy import Connection
 
-from roadstead.access.actor import Actor
-from roadstead.access.policy import Action
+from roadstead.access.actor import Action, Actor
 from roadstead.errors import InvalidManifest
 from roadstead.metadata import manifests
 from roadstead.metadata.database import Database

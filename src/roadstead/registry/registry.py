@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from roadstead.access.clock import Clock, system_clock
 from roadstead.content.store import ContentStore
 from roadstead.metadata.database import Database
 from roadstead.registry.blobs import Blobs
-from roadstead.registry.clock import Clock, system_clock
 from roadstead.registry.manifests import Manifests
+from roadstead.registry.projects import Projects
 from roadstead.registry.pulls import PullCounter
 from roadstead.registry.referrers import Referrers
 from roadstead.registry.repositories import Repositories
@@ -28,6 +29,7 @@ class Registry:
         clock: Clock = system_clock,
     ) -> None:
         rules, seams = rules or Rules(), seams or Seams()
+        self.projects = Projects(database, clock)
         self.pulls = PullCounter(database, clock)
         self.repositories = Repositories(database, rules, clock)
         self.blobs = Blobs(database, store, self.repositories, rules, seams, clock)

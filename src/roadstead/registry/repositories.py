@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from roadstead.access import policy
-from roadstead.access.actor import Actor
-from roadstead.access.policy import Action
+from roadstead.access.actor import Action, Actor
+from roadstead.access.clock import Clock
+from roadstead.access.policy import Project
+from roadstead.access.rights import Rights
 from roadstead.errors import RepositoryUnknown
 from roadstead.metadata import projects, repositories
 from roadstead.metadata.database import Database
 from roadstead.metadata.repositories import PlaceRow, RepositorySelects
 from roadstead.oci.reference import RepositoryName
-from roadstead.registry.clock import Clock
 from roadstead.registry.rules import Rules
 
 
@@ -20,6 +23,7 @@ class Repositories:
     def __init__(self, database: Database, rules: Rules, clock: Clock) -> None:
         self._database = database
         self._selects = RepositorySelects(database)
+        self._rights = Rights(database)
         self._rules = rules
         self._clock = clock
 
@@ -32,8 +36,8 @@ class Repositories:
         if place is None and action is Action.PUSH:
             place = await self._create_project(actor, name)
         if place is None:
-            raise policy.absent(actor, name)
-        policy.require(actor, action, name, public=place.public)
+            raise policy.absent(actor, name.project)
+        await self._rights.require(actor, action, Project(place.project_id, place.project_name, place.public), name)
         return place
 
     async def require(self, actor: Actor, name: RepositoryName, action: Action) -> int:
@@ -44,21 +48,23 @@ class Repositories:
         return place.repository_id
 
     async def _create_project(self, actor: Actor, name: RepositoryName) -> PlaceRow | None:
-        if not (self._rules.create_projects_on_push and policy.may_create_projects(actor)):
+        if not (self._rules.create_projects_on_push and Action.CREATE_PROJECTS in policy.permitted_on_system(_pushing(actor, name))):
             return None
         await self._database.write(
             lambda connection: projects.ensure(connection, name.project, public=False, owner_id=actor.account_id, now=self._clock())
         )
         return await self._selects.place(name)
 
-    async def ensure_project(self, name: str, *, public: bool) -> None:
-        """Make a project if it is not there; for the first start."""
-        await self._database.write(lambda connection: projects.ensure(connection, name, public=public, owner_id=None, now=self._clock()))
-
     async def catalog(self, actor: Actor, after: RepositoryName | None, limit: int) -> list[str]:
         """Up to `limit` names, after `after`, of repositories that hold something and that the actor may see."""
         scope = policy.visible_projects(actor)
         return await self._database.read(lambda connection: repositories.catalog(connection, scope, after, limit))
+
+
+def _pushing(actor: Actor, name: RepositoryName) -> Actor:
+    """The actor without the token's scope, if that covers the push: a scope names repositories, and this one's project is wanted."""
+    covered = actor.scope is not None and actor.scope.covers(name, Action.PUSH)
+    return msgspec.structs.replace(actor, scope=None) if covered else actor
 
 
 def unknown(name: RepositoryName) -> RepositoryUnknown:

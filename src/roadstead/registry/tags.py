@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from roadstead.access.actor import Actor
-from roadstead.access.policy import Action
+from roadstead.access.actor import Action, Actor
 from roadstead.metadata import tags
 from roadstead.metadata.database import Database
 from roadstead.oci.reference import RepositoryName

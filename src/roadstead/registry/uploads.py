@@ -28,8 +28,8 @@ from typing import Final
 import msgspec
 from sqlalchemy import Connection
 
-from roadstead.access.actor import Actor
-from roadstead.access.policy import Action
+from roadstead.access.actor import Action, Actor
+from roadstead.access.clock import Clock
 from roadstead.content.store import ContentStore, Progress, Sealed, UploadState, Writer
 from roadstead.errors import DigestMismatch, OutOfOrder, SizeMismatch, UploadUnknown
 from roadstead.metadata import repositories, uploads
@@ -39,7 +39,6 @@ from roadstead.metadata.uploads import UploadRow
 from roadstead.oci.digest import Digest
 from roadstead.oci.reference import RepositoryName
 from roadstead.registry.blobs import Blobs
-from roadstead.registry.clock import Clock
 from roadstead.registry.repositories import Repositories
 
 CLAIM: Final = timedelta(seconds=30)

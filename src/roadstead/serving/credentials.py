@@ -18,9 +18,9 @@ async def authenticate(accounts: Accounts, request: Request) -> Actor:
         return ANONYMOUS
     scheme, _, value = header.partition(" ")
     if scheme.lower() == "bearer":
-        return await accounts.by_token(value.strip())
+        return await accounts.by_token(value.strip(), request.address)
     if scheme.lower() == "basic":
-        return await accounts.by_password(*parse_basic(value))
+        return await accounts.by_password(*parse_basic(value), request.address)
     raise Unauthenticated("The Authorization header takes Basic or Bearer credentials.")
 
 

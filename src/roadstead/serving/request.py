@@ -111,6 +111,16 @@ class Request:
             host = _first(self.header(b"x-forwarded-host")) or host
         return f"{scheme}://{host}"
 
+    @property
+    def address(self) -> str:
+        """Where the request came from: the socket's other end, or what a trusted proxy says of it."""
+        client = self.scope.get("client")
+        own = client[0] if client else ""
+        if self._from_trusted_proxy():
+            # The rightmost address is the one that our own proxy saw; what stands before it anybody may have written.
+            return (self.header(b"x-forwarded-for") or own).rpartition(",")[2].strip()[:100]
+        return own
+
     def _from_trusted_proxy(self) -> bool:
         client = self.scope.get("client")
         if not self._site.trusted_proxies or not client:

@@ -20,6 +20,8 @@ TABLE: Final[dict[type[RoadsteadError], tuple[int, str]]] = {
     errors.UnsupportedManifestType: (400, "MANIFEST_INVALID"),
     errors.InvalidRange: (400, "BLOB_UPLOAD_INVALID"),
     errors.InvalidPaging: (400, "UNSUPPORTED"),
+    errors.InvalidAccount: (400, "UNSUPPORTED"),
+    errors.Conflict: (409, "DENIED"),
     errors.TooLarge: (413, "SIZE_INVALID"),
     errors.ManifestTooLarge: (413, "MANIFEST_INVALID"),
     errors.TooManyTags: (414, "UNSUPPORTED"),

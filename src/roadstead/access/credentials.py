@@ -1,0 +1,134 @@
+"""A person's own credentials for tools: the CLI secret of the profile, and personal access tokens.
+
+Each secret is shown once, when it is made. A credential that is narrower than its account cannot make or end others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import Connection
+
+from roadstead.access import policy
+from roadstead.access.actor import Action, Actor, Level, Limits
+from roadstead.access.clock import Clock, system_clock
+from roadstead.access.secret import hash_secret, hint, make_secret
+from roadstead.errors import Denied, InvalidAccount, NotFound
+from roadstead.metadata import credentials, projects
+from roadstead.metadata.credentials import CredentialRow
+from roadstead.metadata.database import Database
+
+LONGEST: Final = timedelta(days=3650)
+_NAME_LIMIT: Final = 100
+
+
+class Credentials:
+    """Every method is about the account `account_id`: one's own, or anybody's for administrators."""
+
+    def __init__(self, database: Database, clock: Clock = system_clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def tokens(self, actor: Actor, account_id: int) -> list[CredentialRow]:
+        """The personal access tokens that are not revoked, newest first."""
+        _require(actor, account_id)
+        return await self._database.read(lambda connection: credentials.of_account(connection, account_id, "token"))
+
+    async def add_token(
+        self,
+        actor: Actor,
+        account_id: int,
+        name: str,
+        level: Level,
+        *,
+        project_names: Sequence[str] | None = None,
+        lifetime: timedelta | None = None,
+    ) -> tuple[CredentialRow, str]:
+        """Make a token; returns it and its secret. Raises InvalidAccount for a bad name, lifetime or project."""
+        _require(actor, account_id)
+        if not name.strip() or len(name) > _NAME_LIMIT:
+            raise InvalidAccount(f"A token needs a name of at most {_NAME_LIMIT} characters, by which you will know it.")
+        if lifetime is not None and not timedelta() < lifetime <= LONGEST:
+            raise InvalidAccount(f"A token lives from a moment to {LONGEST.days} days.")
+        now = self._clock()
+        expires = None if lifetime is None else now + lifetime
+        secret = make_secret("token")
+
+        def work(connection: Connection) -> CredentialRow:
+            ids = None if project_names is None else tuple(sorted(_project_ids(connection, project_names)))
+            return self._add(connection, account_id, "token", name, secret, level=level, project_ids=ids, expires_at=expires)
+
+        return await self._database.write(work), secret
+
+    async def revoke(self, actor: Actor, account_id: int, credential_id: int) -> None:
+        """End a token, and the refresh tokens that were given for it, at their next use. Raises NotFound."""
+        _require(actor, account_id)
+        now = self._clock()
+        if not await self._database.write(lambda connection: credentials.revoke(connection, account_id, now, credential_id=credential_id)):
+            raise NotFound("There is no such token.")
+
+    async def cli_secret(self, actor: Actor, account_id: int) -> CredentialRow | None:
+        """The CLI secret, if one was made; not the secret itself."""
+        _require(actor, account_id)
+        return next(iter(await self._database.read(lambda connection: credentials.of_account(connection, account_id, "cli"))), None)
+
+    async def make_cli_secret(self, actor: Actor, account_id: int) -> str:
+        """Make a new CLI secret, and end the old one at once; returns the new one."""
+        _require(actor, account_id)
+        now, secret = self._clock(), make_secret("cli")
+
+        def work(connection: Connection) -> None:
+            for old in credentials.of_account(connection, account_id, "cli"):
+                credentials.revoke(connection, account_id, now, credential_id=old.id)
+            # It does what its account does with images; what makes and ends other credentials it does not.
+            self._add(connection, account_id, "cli", "CLI secret", secret, level=Level.DELETE)
+
+        await self._database.write(work)
+        return secret
+
+    def _add(
+        self,
+        connection: Connection,
+        account_id: int,
+        kind: str,
+        name: str,
+        secret: str,
+        *,
+        level: Level,
+        project_ids: tuple[int, ...] | None = None,
+        expires_at: datetime | None = None,
+    ) -> CredentialRow:
+        added = credentials.add(
+            connection,
+            account_id=account_id,
+            kind=kind,
+            name=name,
+            secret_hash=hash_secret(secret),
+            hint=hint(secret),
+            level=level,
+            project_ids=project_ids,
+            expires_at=expires_at,
+            now=self._clock(),
+        )
+        row = credentials.find(connection, account_id, added)
+        assert row is not None
+        return row
+
+
+def _require(actor: Actor, account_id: int) -> None:
+    if actor.account_id != account_id:
+        policy.require_on_system(actor, Action.ADMINISTER)
+    elif actor.limits != Limits() or actor.scope is not None or actor.robot is not None:
+        raise Denied("Tokens are made and ended by their owner or with a token of level admin, not with a narrower one.")
+
+
+def _project_ids(connection: Connection, names: Sequence[str]) -> list[int]:
+    ids = []
+    for name in names:
+        row = projects.find(connection, name)
+        if row is None:
+            raise InvalidAccount(f"There is no project {name!r}.")
+        ids.append(row.id)
+    return ids

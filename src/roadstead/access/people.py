@@ -1,0 +1,157 @@
+"""Accounts of people: made, changed and ended by administrators; everybody sees and changes some of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Final
+
+from sqlalchemy import Connection
+
+from roadstead.access import policy
+from roadstead.access.actor import Action, Actor, Limits
+from roadstead.access.clock import Clock, system_clock
+from roadstead.access.passwords import PasswordChecker, hash_password, require_good_password
+from roadstead.errors import Conflict, Denied, InvalidAccount, NotFound, Unauthenticated
+from roadstead.metadata import accounts, credentials
+from roadstead.metadata.accounts import AccountRow, AccountSelects
+from roadstead.metadata.database import Database
+
+_NAME: Final = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9._@-]{0,98}[a-zA-Z0-9])?")
+_RESERVED: Final = frozenset({"anonymous", "system", "robot"})
+
+
+class People:
+    """See the module's docstring. Every change by an administrator; `set_password` by the account's own holder too."""
+
+    def __init__(self, database: Database, clock: Clock = system_clock) -> None:
+        self._database = database
+        self._selects = AccountSelects(database)
+        self._passwords = PasswordChecker()
+        self._clock = clock
+
+    async def add(
+        self,
+        actor: Actor,
+        name: str,
+        password: str,
+        *,
+        is_admin: bool = False,
+        email: str | None = None,
+        real_name: str | None = None,
+        comment: str | None = None,
+    ) -> AccountRow:
+        """Make an account. Raises InvalidAccount, Conflict where the name is taken."""
+        policy.require_on_system(actor, Action.ADMINISTER)
+        if not _NAME.fullmatch(name) or name.casefold() in _RESERVED:
+            raise InvalidAccount(
+                "An account's name is letters and digits, with '.', '_', '@' or '-' inside, at most 100, and not a reserved word."
+            )
+        require_good_password(password, name)
+        hashed = await asyncio.to_thread(hash_password, password)
+
+        def work(connection: Connection) -> AccountRow:
+            added = accounts.add(
+                connection,
+                name,
+                password_hash=hashed,
+                is_admin=is_admin,
+                now=self._clock(),
+                email=email,
+                real_name=real_name,
+                comment=comment,
+            )
+            row = accounts.find(connection, name) if added else None
+            if row is None:
+                raise Conflict(f"There is an account {name!r} already.")
+            return row
+
+        return await self._database.write(work)
+
+    async def list(self, actor: Actor) -> list[AccountRow]:
+        """Every account of a person, by name."""
+        policy.require_on_system(actor, Action.ADMINISTER)
+        return await self._database.read(accounts.people)
+
+    async def get(self, actor: Actor, account_id: int) -> AccountRow:
+        """One account: one's own, or any for administrators. Raises NotFound."""
+        if actor.account_id != account_id:
+            policy.require_on_system(actor, Action.ADMINISTER)
+        return await self._found(account_id)
+
+    async def find(self, actor: Actor, name: str) -> AccountRow:
+        """The account of that name, for administrators. Raises NotFound."""
+        policy.require_on_system(actor, Action.ADMINISTER)
+        row = await self._database.read(lambda connection: accounts.find(connection, name))
+        if row is None or row.kind != "user":
+            raise NotFound(f"There is no account {name!r}.")
+        return row
+
+    async def set_admin(self, actor: Actor, account_id: int, is_admin: bool) -> None:
+        """Make somebody an administrator, or no longer; not oneself, so that one is always left."""
+        await self._change_other(actor, account_id, is_admin=is_admin)
+
+    async def set_disabled(self, actor: Actor, account_id: int, disabled: bool) -> None:
+        """Disable an account, or enable it again. It stops at its next request."""
+        await self._change_other(actor, account_id, disabled_at=self._clock() if disabled else None)
+
+    async def remove(self, actor: Actor, account_id: int) -> None:
+        """End an account with all its credentials. Its id stays in the history."""
+        policy.require_on_system(actor, Action.ADMINISTER)
+        _require_other(actor, account_id)
+        await self._found(account_id)
+        now = self._clock()
+
+        def work(connection: Connection) -> None:
+            credentials.revoke(connection, account_id, now)
+            accounts.delete(connection, account_id, now)
+
+        await self._database.write(work)
+
+    async def set_password(self, actor: Actor, account_id: int, new: str, *, old: str | None = None, end_sessions: bool = False) -> None:
+        """Change a password: one's own by the `old` one, anybody's as an administrator.
+
+        With `end_sessions` every bearer token and every credential of the account ends too. Raises InvalidAccount, Unauthenticated
+        (wrong old password), Denied where a token narrower than the account is used.
+        """
+        row = await self._found(account_id)
+        if actor.account_id == account_id:
+            if actor.limits != Limits() or actor.scope is not None or actor.robot is not None:
+                raise Denied("A password is changed by who knows it, not by a token.")
+            await self._require_password(row, old or "")
+        else:
+            policy.require_on_system(actor, Action.ADMINISTER)
+        require_good_password(new, row.name)
+        hashed = await asyncio.to_thread(hash_password, new)
+        now = self._clock()
+
+        def work(connection: Connection) -> None:
+            accounts.change(connection, account_id, password_hash=hashed)
+            # Refresh tokens were given for the old password, so they end with it in any case.
+            credentials.revoke(connection, account_id, now, kind=None if end_sessions else "refresh")
+            if end_sessions:
+                accounts.change(connection, account_id, valid_from=now)
+
+        await self._database.write(work)
+
+    async def _require_password(self, row: AccountRow, password: str) -> None:
+        state = await self._selects.by_name(row.name)
+        if not await self._passwords.check(state, row.name, password):
+            raise Unauthenticated("The present password is wrong.")
+
+    async def _change_other(self, actor: Actor, account_id: int, **values: object) -> None:
+        policy.require_on_system(actor, Action.ADMINISTER)
+        _require_other(actor, account_id)
+        await self._found(account_id)
+        await self._database.write(lambda connection: accounts.change(connection, account_id, **values))
+
+    async def _found(self, account_id: int) -> AccountRow:
+        row = await self._database.read(lambda connection: accounts.get(connection, account_id))
+        if row is None or row.kind != "user":
+            raise NotFound("There is no such account.")
+        return row
+
+
+def _require_other(actor: Actor, account_id: int) -> None:
+    if actor.account_id == account_id:
+        raise Denied("You may not do this to your own account; ask another administrator.")

@@ -1,0 +1,302 @@
+"""`roadstead user|project|token|robot …`: administration on the database itself, without the server; for the first day and for rescue."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import msgspec
+import typer
+
+from roadstead.access.actor import SYSTEM, Level, Role
+from roadstead.cli.options import ConfigOption, DataOption, apply
+
+if TYPE_CHECKING:
+    from roadstead.cli.desk import Desk
+
+T = TypeVar("T")
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+user = typer.Typer(help="Accounts of people.", no_args_is_help=True)
+project = typer.Typer(help="Projects and their members.", no_args_is_help=True)
+token = typer.Typer(help="Personal access tokens.", no_args_is_help=True)
+robot = typer.Typer(help="Robot accounts.", no_args_is_help=True)
+
+
+def _run(data: Any, config: Any, act: Callable[[Desk], Awaitable[T]]) -> T:
+    from roadstead.cli.desk import open_desk  # noqa: PLC0415 - the rooms take half a second to load, which other commands do not pay
+
+    settings = apply(data=data, config=config)
+
+    async def run() -> T:
+        async with open_desk(settings) as desk:
+            return await act(desk)
+
+    return asyncio.run(run())
+
+
+def _print(value: Any, *, as_json: bool, columns: Iterable[str] = ()) -> None:
+    plain = msgspec.to_builtins(value)
+    if as_json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(plain)).decode())
+        return
+    from rich.console import Console  # noqa: PLC0415 - see _run
+    from rich.table import Table  # noqa: PLC0415 - see _run
+
+    rows = plain if isinstance(plain, list) else [plain]
+    table = Table(*columns, box=None, header_style="bold")
+    for row in rows:
+        table.add_row(*(_cell(row, column) for column in columns))
+    Console().print(table)
+
+
+def _cell(row: Mapping[str, Any], column: str) -> str:
+    value = row[column]
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    return "" if value is None else str(value)
+
+
+def _password(given: str | None) -> str:
+    if given is not None:
+        return given
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\n")
+    return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
+
+
+PasswordOption = Annotated[
+    str | None, typer.Option(help="Better read from standard input, or asked for: others can see a command line.", show_default=False)
+]
+_USER_COLUMNS = ("id", "name", "is_admin", "source", "email", "created_at", "disabled_at")
+
+
+@user.command("add")
+def user_add(
+    name: str,
+    password: PasswordOption = None,
+    admin: Annotated[bool, typer.Option("--admin", help="Make it an administrator.")] = False,
+    email: str | None = None,
+    real_name: str | None = None,
+    as_json: JsonOption = False,
+    data: DataOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Make an account."""
+    chosen = _password(password)
+    row = _run(data, config, lambda desk: desk.people.add(SYSTEM, name, chosen, is_admin=admin, email=email, real_name=real_name))
+    _print(row, as_json=as_json, columns=_USER_COLUMNS)
+
+
+@user.command("list")
+def user_list(as_json: JsonOption = False, data: DataOption = None, config: ConfigOption = None) -> None:
+    """List the accounts of people."""
+    _print(_run(data, config, lambda desk: desk.people.list(SYSTEM)), as_json=as_json, columns=_USER_COLUMNS)
+
+
+@user.command("passwd")
+def user_passwd(
+    name: str,
+    password: PasswordOption = None,
+    end_sessions: Annotated[bool, typer.Option("--end-sessions", help="End the account's tokens and credentials too.")] = False,
+    data: DataOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Set an account's password."""
+    chosen = _password(password)
+
+    async def act(desk: Desk) -> None:
+        await desk.people.set_password(SYSTEM, (await desk.people.find(SYSTEM, name)).id, chosen, end_sessions=end_sessions)
+
+    _run(data, config, act)
+    typer.echo(f"The password of {name} is set.", err=True)
+
+
+@user.command("disable")
+def user_disable(
+    name: str,
+    enable: Annotated[bool, typer.Option("--undo", help="Enable it again.")] = False,
+    data: DataOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Disable an account; it stops at its next request."""
+
+    async def act(desk: Desk) -> None:
+        await desk.people.set_disabled(SYSTEM, (await desk.people.find(SYSTEM, name)).id, not enable)
+
+    _run(data, config, act)
+    typer.echo(f"{name} is {'enabled' if enable else 'disabled'}.", err=True)
+
+
+@user.command("admin")
+def user_admin(
+    name: str,
+    revoke: Annotated[bool, typer.Option("--undo", help="Make it an administrator no longer.")] = False,
+    data: DataOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Make an account an administrator."""
+
+    async def act(desk: Desk) -> None:
+        await desk.people.set_admin(SYSTEM, (await desk.people.find(SYSTEM, name)).id, not revoke)
+
+    _run(data, config, act)
+    typer.echo(f"{name} is {'no longer an' if revoke else 'an'} administrator.", err=True)
+
+
+_PROJECT_COLUMNS = ("id", "name", "public", "description", "created_at")
+
+
+@project.command("add")
+def project_add(
+    name: str,
+    public: Annotated[bool, typer.Option("--public", help="Let everybody pull.")] = False,
+    description: str = "",
+    as_json: JsonOption = False,
+    data: DataOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Make a project."""
+    row = _run(data, config, lambda desk: desk.projects.add(SYSTEM, name, public=public, description=description))
+    _print(row, as_json=as_json, columns=_PROJECT_COLUMNS)
+
+
+@project.command("list")
+def project_list(as_json: JsonOption = False, data: DataOption = None, config: ConfigOption = None) -> None:
+    """List the projects."""
+    rows = _run(data, config, lambda desk: desk.projects.visible(SYSTEM))
+    _print(rows, as_json=as_json, columns=_PROJECT_COLUMNS)
+
+
+@project.command("member")
+def project_member(
+    name: str,
+    account: Annotated[str | None, typer.Argument(help="Without it, the members are listed.")] = None,
+    role: Annotated[Role, typer.Option(help="What the account may do there.")] = Role.DEVELOPER,
+    path: Annotated[str, typer.Option(help="Only in this repository, or below this folder: 'team/*'.")] = "*",
+    remove: Annotated[bool, typer.Option("--remove", help="End the account's roles there.")] = False,
+    as_json: JsonOption = False,
+    data: DataOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """List, add or end members of a project."""
+    columns = ("id", "holder", "role", "path", "path_prefix")
+
+    async def act(desk: Desk) -> Any:
+        if account is not None and remove:
+            for row in await desk.projects.members(SYSTEM, name):
+                if row.holder == account:
+                    await desk.projects.remove_member(SYSTEM, name, row.id)
+        elif account is not None:
+            await desk.projects.add_member(SYSTEM, name, account, role, path)
+        return await desk.projects.members(SYSTEM, name)
+
+    _print(_run(data, config, act), as_json=as_json, columns=columns)
+
+
+_TOKEN_COLUMNS = ("id", "name", "hint", "level", "created_at", "expires_at", "last_used_at", "last_used_from")
+
+
+@token.command("add")
+def token_add(
+    account: str,
+    name: str,
+    level: Annotated[Level, typer.Option(help="How much of what the account may do.")] = Level.READ,
+    only: Annotated[list[str] | None, typer.Option("--project", help="Only in this project; may be repeated.")] = None,
+    days: Annotated[int | None, typer.Option(help="Days that it lives.  [default: for ever]")] = None,
+    as_json: JsonOption = False,
+    data: DataOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Make a personal access token. Its secret is printed once, on standard output."""
+    lifetime = None if days is None else timedelta(days=days)
+
+    async def act(desk: Desk) -> tuple[Any, str]:
+        account_id = (await desk.people.find(SYSTEM, account)).id
+        return await desk.credentials.add_token(SYSTEM, account_id, name, level, project_names=only, lifetime=lifetime)
+
+    row, secret = _run(data, config, act)
+    _print_secret(row, secret, as_json=as_json)
+
+
+def _print_secret(row: Any, secret: str, *, as_json: bool) -> None:
+    if as_json:
+        _print({**msgspec.to_builtins(row), "secret": secret}, as_json=True)
+        return
+    typer.echo(f"Made {row.name!r}. Its secret, which is not shown again:", err=True)
+    typer.echo(secret)
+
+
+@token.command("list")
+def token_list(account: str, as_json: JsonOption = False, data: DataOption = None, config: ConfigOption = None) -> None:
+    """List an account's personal access tokens."""
+
+    async def act(desk: Desk) -> Any:
+        account_id = (await desk.people.find(SYSTEM, account)).id
+        return await desk.credentials.tokens(SYSTEM, account_id)
+
+    _print(_run(data, config, act), as_json=as_json, columns=_TOKEN_COLUMNS)
+
+
+@token.command("revoke")
+def token_revoke(account: str, token_id: int, data: DataOption = None, config: ConfigOption = None) -> None:
+    """End a personal access token at its next use."""
+
+    async def act(desk: Desk) -> None:
+        account_id = (await desk.people.find(SYSTEM, account)).id
+        await desk.credentials.revoke(SYSTEM, account_id, token_id)
+
+    _run(data, config, act)
+    typer.echo(f"Token {token_id} is revoked.", err=True)
+
+
+_ROBOT_COLUMNS = ("id", "name", "project_name", "description", "expires_at", "disabled_at")
+
+
+@robot.command("add")
+def robot_add(
+    name: str,
+    project_name: Annotated[str | None, typer.Option("--project", help="Its project.  [default: of the system, for all]")] = None,
+    may: Annotated[str, typer.Option(help="pull, push (and pull), or delete (and both).")] = "pull",
+    days: Annotated[int, typer.Option(help="Days that it lives; -1 is for ever.")] = -1,
+    description: str = "",
+    as_json: JsonOption = False,
+    data: DataOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Make a robot account. Its secret is printed once, on standard output."""
+    row, secret = _run(data, config, lambda desk: desk.add_robot(name, project_name, may, description, days))
+    _print_secret(row, secret, as_json=as_json)
+
+
+@robot.command("list")
+def robot_list(
+    project_name: Annotated[str | None, typer.Option("--project", help="Of this project.  [default: of the system]")] = None,
+    as_json: JsonOption = False,
+    data: DataOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """List robot accounts."""
+    _print(_run(data, config, lambda desk: desk.robots.list(SYSTEM, project_name)), as_json=as_json, columns=_ROBOT_COLUMNS)
+
+
+@robot.command("rotate")
+def robot_rotate(robot_id: int, as_json: JsonOption = False, data: DataOption = None, config: ConfigOption = None) -> None:
+    """Give a robot a new secret; the old one ends at once."""
+
+    async def act(desk: Desk) -> tuple[Any, str]:
+        return await desk.robots.get(SYSTEM, robot_id), await desk.robots.rotate(SYSTEM, robot_id)
+
+    row, secret = _run(data, config, act)
+    _print_secret(row, secret, as_json=as_json)
+
+
+@robot.command("remove")
+def robot_remove(robot_id: int, data: DataOption = None, config: ConfigOption = None) -> None:
+    """End a robot account and its secret."""
+    _run(data, config, lambda desk: desk.robots.remove(SYSTEM, robot_id))
+    typer.echo(f"Robot {robot_id} is removed.", err=True)

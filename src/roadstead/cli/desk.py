@@ -1,0 +1,47 @@
+"""What the administration commands work with: the rooms, over the configured database, without the server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from roadstead.access.actor import SYSTEM
+from roadstead.access.credentials import Credentials
+from roadstead.access.people import People
+from roadstead.access.robots import Access, NewRobot, Permission, Robots
+from roadstead.app import System, open_system
+from roadstead.errors import InvalidAccount
+from roadstead.metadata import migrations
+from roadstead.metadata.robots import RobotRow
+from roadstead.settings import Settings
+
+_PULL = Access("repository", "pull")
+_PUSH = Access("repository", "push")
+_DELETE = Access("repository", "delete")
+_MAY = {"pull": (_PULL,), "push": (_PULL, _PUSH), "delete": (_PULL, _PUSH, _DELETE)}
+
+
+class Desk:
+    """The rooms that administration needs. Who sits here has the database, so the policy lets them do everything."""
+
+    def __init__(self, system: System) -> None:
+        self.people = People(system.database)
+        self.credentials = Credentials(system.database)
+        self.robots = Robots(system.database)
+        self.projects = system.registry.projects
+
+    async def add_robot(self, name: str, project: str | None, may: str, description: str, days: int) -> tuple[RobotRow, str]:
+        """Make a robot that may `pull`, `push` or `delete`, in its project or in all."""
+        if may not in _MAY:
+            raise InvalidAccount("A robot may 'pull', 'push' or 'delete'.")
+        permissions = (Permission("project", project or "*", _MAY[may]),)
+        return await self.robots.add(SYSTEM, NewRobot(name, project, permissions, description, days))
+
+
+@asynccontextmanager
+async def open_desk(settings: Settings) -> AsyncIterator[Desk]:
+    """Open the configured database, brought to the present schema."""
+    settings.data.mkdir(parents=True, exist_ok=True)
+    await migrations.upgrade(settings.database)
+    async with open_system(settings) as system:
+        yield Desk(system)

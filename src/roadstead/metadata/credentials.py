@@ -1,0 +1,98 @@
+"""Credentials that stand in for passwords: found by the hash of their secret, which alone is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import Connection, Row, select, update
+
+from roadstead.metadata.schema import credentials
+from roadstead.metadata.statements import insert_id
+
+
+class CredentialRow(msgspec.Struct, frozen=True):
+    """One credential as its owner sees it; `hint` is the beginning of its secret."""
+
+    id: int
+    account_id: int
+    kind: str
+    name: str
+    hint: str
+    level: str
+    project_ids: tuple[int, ...] | None
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+    last_used_from: str | None
+
+
+_COLUMNS = tuple(credentials.c[field] for field in CredentialRow.__struct_fields__)
+
+
+def _row(row: Row[*tuple[object, ...]]) -> CredentialRow:
+    values = dict(zip(CredentialRow.__struct_fields__, row, strict=True))
+    if values["project_ids"] is not None:
+        values["project_ids"] = msgspec.json.decode(str(values["project_ids"]), type=tuple[int, ...])
+    return CredentialRow(**values)  # type: ignore[arg-type]
+
+
+def add(
+    connection: Connection,
+    *,
+    account_id: int,
+    kind: str,
+    name: str,
+    secret_hash: str,
+    hint: str,
+    level: str,
+    project_ids: tuple[int, ...] | None,
+    expires_at: datetime | None,
+    now: datetime,
+    parent_id: int | None = None,
+) -> int:
+    """Record a credential; returns its id."""
+    limits = None if project_ids is None else msgspec.json.encode(project_ids).decode()
+    row: dict[str, object] = {
+        "account_id": account_id,
+        "kind": kind,
+        "name": name,
+        "secret_hash": secret_hash,
+        "hint": hint,
+        "level": level,
+    }
+    row["parent_id"] = parent_id
+    return insert_id(connection, credentials, {**row, "project_ids": limits, "expires_at": expires_at, "created_at": now})
+
+
+def of_account(connection: Connection, account_id: int, kind: str) -> list[CredentialRow]:
+    """An account's credentials of one kind that are not revoked, newest first."""
+    mine = (credentials.c.account_id == account_id, credentials.c.kind == kind, credentials.c.revoked_at.is_(None))
+    return [_row(row) for row in connection.execute(select(*_COLUMNS).where(*mine).order_by(credentials.c.id.desc()))]
+
+
+def find(connection: Connection, account_id: int, credential_id: int) -> CredentialRow | None:
+    """One credential of an account, revoked or not."""
+    mine = (credentials.c.account_id == account_id, credentials.c.id == credential_id)
+    row = connection.execute(select(*_COLUMNS).where(*mine)).first()
+    return None if row is None else _row(row)
+
+
+def revoke(connection: Connection, account_id: int, now: datetime, *, credential_id: int | None = None, kind: str | None = None) -> int:
+    """Revoke an account's credentials: one with what was given for it, those of a kind, or all; returns how many."""
+    statement = update(credentials).where(credentials.c.account_id == account_id, credentials.c.revoked_at.is_(None))
+    if credential_id is not None:
+        statement = statement.where((credentials.c.id == credential_id) | (credentials.c.parent_id == credential_id))
+    if kind is not None:
+        statement = statement.where(credentials.c.kind == kind)
+    return connection.execute(statement.values(revoked_at=now)).rowcount
+
+
+def used(connection: Connection, uses: Mapping[int, tuple[datetime, str]]) -> None:
+    """Record the last use of credentials: id → when, and from what address; in the order of ids, so that two replicas cannot deadlock."""
+    for credential_id in sorted(uses):
+        at, address = uses[credential_id]
+        mine = (credentials.c.id == credential_id, credentials.c.last_used_at.is_(None) | (credentials.c.last_used_at < at))
+        connection.execute(update(credentials).where(*mine).values(last_used_at=at, last_used_from=address))
