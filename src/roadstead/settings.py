@@ -20,6 +20,8 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from roadstead.errors import Misconfigured
 from roadstead.registry.rules import Rules
 from roadstead.serving.request import Networks, Site
+from roadstead.serving.tls import FileSource, authority_name, parse_mode, server_name
+from roadstead.serving.tls_authority import SelfSigned
 
 CONFIG_VARIABLE: Final = "ROADSTEAD_CONFIG"
 PREFIX: Final = "ROADSTEAD_"
@@ -48,6 +50,17 @@ class Settings(BaseSettings):
     public_url: str | None = Field(
         default=None,
         description="The address users type, as in https://registry.example.org. Default: what each request's Host header says.",
+    )
+    tls: str = Field(
+        default="off",
+        description="off: plain HTTP. self: HTTPS with an authority of its own. CERT_PATH,KEY_PATH: HTTPS with these PEM files.",
+    )
+    tls_names: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="With tls=self: DNS names and IP addresses, separated by commas. Default: host name, full host name, loopback, ROADSTEAD_LISTEN.",
+    )
+    tls_directory: Path | None = Field(
+        default=None, description="With tls=self: the authority's directory, the same on all replicas. Default: tls in the data directory."
     )
     database_url: str | None = Field(
         default=None,
@@ -111,11 +124,23 @@ class Settings(BaseSettings):
         parts = urlsplit(value)
         if parts.scheme not in ("http", "https") or not parts.netloc or parts.path.strip("/") or parts.query:
             raise ValueError("write scheme and host without a path, as in https://registry.example.org")
+        authority_name(parts.netloc)
         return value.rstrip("/")
 
-    @field_validator("trusted_proxies", mode="before")
+    @field_validator("tls")
     @classmethod
-    def _split_networks(cls, value: Any) -> Any:
+    def _tls_is_a_mode(cls, value: str) -> str:
+        parse_mode(value)
+        return value
+
+    @field_validator("tls_names")
+    @classmethod
+    def _are_server_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(server_name(part) for part in value)
+
+    @field_validator("trusted_proxies", "tls_names", mode="before")
+    @classmethod
+    def _split_at_commas(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @field_validator("trusted_proxies")
@@ -145,6 +170,25 @@ class Settings(BaseSettings):
     def secret_key(self) -> Path:
         """The secret key's file."""
         return self.secret_key_file or self.data.absolute() / "secret.key"
+
+    @property
+    def tls_source(self) -> FileSource | SelfSigned | None:
+        """Where the server's certificate comes from; None for plain HTTP. Raises Misconfigured if that and the public address do not fit."""
+        mode = parse_mode(self.tls)
+        if mode == "off":
+            return None
+        if self.public_url and not self.public_url.startswith("https:"):
+            raise Misconfigured(
+                f"ROADSTEAD_PUBLIC_URL is {self.public_url}, but with ROADSTEAD_TLS={self.tls} the address begins with https."
+            )
+        return self._self_signed() if mode == "self" else FileSource(mode)
+
+    def _self_signed(self) -> SelfSigned:
+        listening = () if self.address[0] in ("0.0.0.0", "::") else (server_name(self.address[0]),)  # noqa: S104 - compared, not bound
+        public = (authority_name(urlsplit(self.public_url).netloc),) if self.public_url else ()
+        directory = self.tls_directory or self.data.absolute() / "tls"
+        # The public address is in every certificate: it is what clients type, whatever else was asked for.
+        return SelfSigned(directory, self.tls_names or None, public if self.tls_names else (*listening, *public))
 
     def site(self) -> Site:
         """What the doors must know."""

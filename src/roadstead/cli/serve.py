@@ -7,48 +7,106 @@ import gc
 import multiprocessing
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 
 import typer
-from granian.constants import HTTPModes, Interfaces, Loops
+from granian.constants import HTTPModes, Interfaces, Loops, SSLProtocols
 from granian.log import LogLevels
-from granian.server import Server
 
+from roadstead.cli.patient import PatientServer
 from roadstead.errors import Misconfigured
+from roadstead.serving.tls import Identity, Source, fingerprint, host_text
+from roadstead.serving.tls_authority import SelfSigned, load_certificate
 from roadstead.settings import Settings
 
 _RESTART_SECONDS = 2.0
 _STOP_SECONDS = 10
+_LAST_YEAR = timedelta(days=365)
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
 
 
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT."""
+    source = settings.tls_source
     _require_free(settings)
-    with _metrics_folder():
+    with _memory_folder() as folder:
+        identity = _identified(source, folder) if source else None
         # Only now, as the metrics library looks for its folder when it is imported.
         from roadstead.app import prepare  # noqa: PLC0415
 
         password = asyncio.run(prepare(settings))
         _greet(settings, password)
         with _job_worker():
-            _serve(settings)
+            if source is None or identity is None:
+                _server(settings).serve()
+            else:
+                _serve_tls(settings, source, identity)
 
 
-def _serve(settings: Settings) -> None:
-    """Run the HTTP workers as forks of this process: they share the memory of all that is imported, and start at once."""
+def _identified(source: Source, folder: Path) -> Identity:
+    """What the server shows, checked and ready before anything listens. In memory only: private keys are not copied to a disk."""
+    identity = Identity(source, folder / "identity.pem")
+    identity.refresh()
+    return identity
+
+
+def _serve_tls(settings: Settings, source: Source, identity: Identity) -> None:
+    """Serve, and let new workers take over whenever there is a newer certificate. SIGHUP looks for one at once."""
+    server = _server(settings, identity)
+    teller = _Teller(identity)
+    server.on_reload(teller.refresh)
+    stopping = threading.Event()
+    keeper = threading.Thread(target=_follow, args=(teller, source.seconds, stopping), name="tls-keeper", daemon=True)
+    keeper.start()
+    try:
+        server.serve()
+    finally:
+        stopping.set()
+
+
+class _Teller:
+    """Refreshes an identity while the server runs; what is wrong with it is printed once, not at every look."""
+
+    def __init__(self, identity: Identity) -> None:
+        self._identity = identity
+        self._told = ""
+
+    def refresh(self) -> bool:
+        try:
+            changed = self._identity.refresh()
+        except Misconfigured as error:
+            if error.message != self._told:
+                typer.echo(f"{error.message} The server keeps the certificate that it has.", err=True)
+            self._told = error.message
+            return False
+        self._told = ""
+        if changed:
+            typer.echo(f"New TLS certificate, valid until {self._identity.pair.not_after:%Y-%m-%d %H:%M} UTC.", err=True)
+        return changed
+
+
+def _follow(teller: _Teller, seconds: float, stopping: threading.Event) -> None:
+    while not stopping.wait(seconds):
+        if teller.refresh():
+            os.kill(os.getpid(), signal.SIGHUP)
+
+
+def _server(settings: Settings, identity: Identity | None = None) -> PatientServer:
+    """The HTTP workers as forks of this process: they share the memory of all that is imported, and start at once."""
     multiprocessing.set_start_method("fork")
     gc.freeze()
     host, port = settings.address
-    Server(
+    return PatientServer(
         "roadstead.app:create",
         factory=True,
         address=host,
@@ -57,12 +115,17 @@ def _serve(settings: Settings) -> None:
         workers=settings.workers,
         loop=Loops.uvloop,
         # On a plain port a TLS hello must be answered "HTTP/1.1 400": docker's containerd store falls back to http only then.
-        http=HTTPModes.http1,
+        # With TLS the client says in the handshake which version it speaks.
+        http=HTTPModes.auto if identity else HTTPModes.http1,
+        ssl_cert=identity and identity.path,
+        ssl_key=identity and identity.path,
+        # Computing nodes keep old systems for long: what has no TLS 1.3 is still there. The ciphers of 1.2 are modern ones only.
+        ssl_protocol_min=SSLProtocols.tls12,
         websockets=False,
         respawn_failed_workers=True,
         workers_kill_timeout=_STOP_SECONDS,
         log_level=LogLevels.warning,
-    ).serve()
+    )
 
 
 def _require_free(settings: Settings) -> None:
@@ -78,16 +141,28 @@ def _require_free(settings: Settings) -> None:
 
 
 def _greet(settings: Settings, password: str | None) -> None:
-    host = settings.address[0] if settings.address[0] not in ("0.0.0.0", "::") else socket.gethostname()  # noqa: S104 - compared, not bound
-    url = settings.public_url or f"http://{host}:{settings.address[1]}"
+    url = _url(settings)
     typer.echo(f"Roadstead {version('roadstead')} at {url}, data in {settings.data.absolute()}", err=True)
+    if isinstance(settings.tls_source, SelfSigned):
+        certificate = load_certificate(settings.tls_source.directory)
+        typer.echo(f"TLS by this registry's own authority. How clients come to trust it: {url}/trust", err=True)
+        typer.echo(f"SHA-256 fingerprint of the authority: {fingerprint(certificate)}", err=True)
+        if certificate.not_valid_after_utc - datetime.now(UTC) < _LAST_YEAR:
+            typer.echo(f"The authority expires at {certificate.not_valid_after_utc:%Y-%m-%d}: see docs/guide/tls.md", err=True)
     if password is not None:
         typer.echo(f"\n  First start. Log in as 'admin' with this password, which is not shown again:\n\n      {password}\n", err=True)
 
 
+def _url(settings: Settings) -> str:
+    """An address that reaches this server, most likely."""
+    host = settings.address[0] if settings.address[0] not in ("0.0.0.0", "::") else socket.gethostname()  # noqa: S104 - compared, not bound
+    scheme = "http" if settings.tls_source is None else "https"
+    return settings.public_url or f"{scheme}://{host_text(host)}:{settings.address[1]}"
+
+
 @contextmanager
-def _metrics_folder() -> Iterator[None]:
-    """A folder in which worker processes keep their counters; those of servers that were killed are removed.
+def _memory_folder() -> Iterator[Path]:
+    """A folder for the counters of worker processes and for the certificate; those of servers that were killed are removed.
 
     In memory, so that a server can be started, and counts, while the disk is full. Its name says whose it is: pid namespace and process.
     """
@@ -98,7 +173,7 @@ def _metrics_folder() -> Iterator[None]:
             shutil.rmtree(old, ignore_errors=True)
     with TemporaryDirectory(prefix=f"{ours}{os.getpid()}-", dir=memory, ignore_cleanup_errors=True) as mine:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = mine
-        yield
+        yield Path(mine)
 
 
 @contextmanager

@@ -1,0 +1,62 @@
+"""Granian's server, changed in one thing: workers that are replaced may finish what they are doing, however long it takes.
+
+Granian by itself waits for a replaced worker in the thread that also starts and stops all others, and kills it after the time for
+stopping: a push of hours would be cut, or the server could not be stopped for hours.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from granian.server.mp import MPServer
+
+_START_SECONDS: Final = 30.0
+_POLL_SECONDS: Final = 0.05
+_LISTEN: Final = "0A"  # TCP_LISTEN in the kernel's tables of sockets
+
+
+class PatientServer(MPServer):
+    """See the module's docstring."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._finishing: list[Any] = []
+
+    def _respawn_workers(self, workers: list[int], spawn_target: Any, target_loader: Any, delay: float = 0) -> None:
+        """Start the new workers, and when they listen ask the old ones to finish. `delay` is not needed for that."""
+        before = listeners(self.bind_port)
+        self._finishing = [worker for worker in self._finishing if worker.is_alive()]
+        replaced: list[Any] = [self.wrks[index] for index in workers]
+        started: list[Any] = []
+        for index in workers:
+            self.respawned_wrks[index] = time.monotonic()
+            self.wrks[index] = self._spawn_worker(idx=index, target=spawn_target, callback_loader=target_loader)
+            started.append(self.wrks[index])
+            started[-1].start()
+        self._wait_for_listeners(before + len(workers), started)
+        for worker in replaced:
+            worker.terminate()
+        self._finishing += replaced
+
+    def _wait_for_listeners(self, wanted: int, workers: list[Any]) -> None:
+        """Until there are so many sockets that take connections, or some worker died instead, or too much time has passed."""
+        end = time.monotonic() + _START_SECONDS
+        while listeners(self.bind_port) < wanted and all(worker.is_alive() for worker in workers) and time.monotonic() < end:
+            time.sleep(_POLL_SECONDS)
+
+    def shutdown(self, exit_code: int = 0) -> None:
+        """Those that still finish are stopped as all others are, and killed when the time for that is over."""
+        self.wrks += self._finishing
+        super().shutdown(exit_code)  # type: ignore[no-untyped-call] # granian annotates few of its methods
+
+
+def listeners(port: int) -> int:
+    """How many sockets of this machine take connections on a TCP port; each worker has one of its own (SO_REUSEPORT)."""
+    suffix = f":{port:04X}"
+    found = 0
+    for table in (Path("/proc/self/net/tcp"), Path("/proc/self/net/tcp6")):
+        rows = table.read_text().splitlines()[1:] if table.exists() else []
+        found += sum(fields[1].endswith(suffix) and fields[3] == _LISTEN for fields in map(str.split, rows))
+    return found
