@@ -24,6 +24,7 @@ from roadstead.registry.registry import Registry
 from roadstead.serving.front import Application, Door, Front, PlainDoor
 from roadstead.serving.health import HealthDoor, MetricsDoor
 from roadstead.serving.observation import reserve_counters, set_up_logging
+from roadstead.serving.trust import trust_doors
 from roadstead.settings import Settings
 from roadstead.upkeep.schedule import repeat
 from roadstead.upkeep.uploads import expire_uploads
@@ -100,6 +101,7 @@ def doors(system: System) -> Mapping[str, Door]:
         "service": TokenDoor(system.accounts),
         "health": HealthDoor({"database": system.database.check, "store": system.store.check}),
         "metrics": MetricsDoor(),
+        **trust_doors(system.settings.tls_source),
         "": PlainDoor(),
     }
 
