@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -30,16 +31,28 @@ class RoadsteadServer:
 
     As a context manager it is started on entry and gone on exit.
     `environment` is added to a clean environment, `arguments` to the command line. Port and data stay the same for the object's
-    whole life, so that `start` after `stop` or `kill` is a restart.
+    whole life, so that `start` after `stop` or `kill` is a restart. It listens on `address`, which clients know by `name`.
+    With ROADSTEAD_TLS its requests made by hand trust `authority`, at first the one that the server makes for itself.
     """
 
-    def __init__(self, data: Path, environment: Mapping[str, str] | None = None, arguments: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        data: Path,
+        environment: Mapping[str, str] | None = None,
+        arguments: Sequence[str] = (),
+        *,
+        address: str = "127.0.0.1",
+        name: str | None = None,
+    ) -> None:
         self.data = data
         self.log = data.with_name(data.name + ".log")
         self.admin_password = ADMIN_PASSWORD
-        self.port = free_port()
-        self.host = f"127.0.0.1:{self.port}"
-        self.url = f"http://{self.host}"
+        self.address = address
+        self.port = free_port(address)
+        self.host = f"{name or address}:{self.port}"
+        self.tls = (environment or {}).get("ROADSTEAD_TLS", "off") != "off"
+        self.url = f"{'https' if self.tls else 'http'}://{self.host}"
+        self.authority = data / "tls" / "ca.crt"
         self._environment = {"ROADSTEAD_ADMIN_PASSWORD": self.admin_password, **(environment or {})}
         self._arguments = tuple(arguments)
         self._process: subprocess.Popen[bytes] | None = None
@@ -61,7 +74,7 @@ class RoadsteadServer:
         """Start, and return when `/health/ready` answers 200. Raises ServerError if that does not happen in time."""
         assert self._process is None, "the server is already running"
         program = Path(sys.executable).with_name("roadstead")
-        command = [str(program), "serve", "--data", str(self.data), "--listen", self.host, *self._arguments]
+        command = [str(program), "serve", "--data", str(self.data), "--listen", f"{self.address}:{self.port}", *self._arguments]
         clean = {name: value for name, value in os.environ.items() if not name.startswith("ROADSTEAD_")}
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
@@ -95,7 +108,8 @@ class RoadsteadServer:
     def http(self, *, anonymous: bool = False, timeout: float = 30.0) -> httpx2.Client:
         """A client for requests made by hand, as the administrator (Basic) or as nobody. Paths are relative to the server's root."""
         auth = None if anonymous else ("admin", self.admin_password)
-        return httpx2.Client(base_url=self.url, auth=auth, timeout=timeout, trust_env=False)
+        verify = ssl.create_default_context(cafile=self.authority) if self.tls else False
+        return httpx2.Client(base_url=self.url, auth=auth, timeout=timeout, trust_env=False, verify=verify)
 
     def last_lines(self, count: int = 40) -> str:
         """The end of the log, for messages."""
@@ -106,14 +120,16 @@ class RoadsteadServer:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(DEADLINE)
         # The workers are not our children, so they cannot be waited for; but a restart needs their port.
-        self._until(lambda: not listening(self.port), "let go of its port")
+        self._until(lambda: not listening(self.port, self.address), "let go of its port")
 
     def _is_ready(self) -> bool:
         assert self._process is not None
         if self._process.poll() is not None:
             raise ServerError(f"the server ended with status {self._process.returncode}\n{self.last_lines()}")
         try:
-            with urllib.request.urlopen(f"{self.url}/health/ready", timeout=DEADLINE) as answer:
+            # Whether its certificate is good is a question for tests, not for its start.
+            context = ssl._create_unverified_context() if self.tls else None
+            with urllib.request.urlopen(f"{self.url}/health/ready", timeout=DEADLINE, context=context) as answer:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, ConnectionError):
             return False
@@ -133,13 +149,13 @@ def poll(condition: Callable[[], bool], deadline: float = DEADLINE) -> bool:
     return True
 
 
-def free_port() -> int:
-    """A TCP port of the loopback interface that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+def free_port(address: str = "127.0.0.1") -> int:
+    """A TCP port that nobody listens on now, of the loopback interface unless another address of this machine is given."""
+    with socket.create_server((address, 0)) as listener:
         return int(listener.getsockname()[1])
 
 
-def listening(port: int) -> bool:
-    """Whether something accepts connections on this port of the loopback interface."""
+def listening(port: int, address: str = "127.0.0.1") -> bool:
+    """Whether something accepts connections on this port, of the loopback interface unless another address is given."""
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((address, port)) == 0

@@ -19,7 +19,7 @@ CERTIFICATE='@CERTIFICATE@'
 
 say() { printf '%s\n' "$*"; }
 die() { printf 'trust.sh: %s\n' "$*" >&2; exit 1; }
-plain() { printf '%s' "$1" | tr -d ': \n' | tr 'A-F' 'a-f' | sed 's/^sha256=*//'; }
+plain() { printf '%s' "$1" | tr -d ': \n' | tr '[:upper:]' '[:lower:]' | sed 's/^.*=//; s/^sha256//'; }
 
 # The SHA-256 of the certificate that this script carries.
 carried() {
@@ -83,7 +83,8 @@ for_system() {
   certificate "/etc/containers/certs.d/$HOST/ca.crt"
   containerd
   bundle
-  say "Done. Docker and Podman use it from now on; programs that were already running may need a restart to read the system's bundle."
+  say "Done. Docker and Podman use it from now on. Programs that read the system's bundle when they start must be restarted;"
+  say "Docker with its containerd image store is one of them, because it asks for tokens so: systemctl restart docker"
 }
 
 # Apptainer, oras, crane and curl take one file instead of the system's bundle, so that file must hold the bundle too.
