@@ -21,6 +21,7 @@ import msgspec
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from roadstead.errors import Misconfigured
@@ -28,6 +29,7 @@ from roadstead.errors import Misconfigured
 _LABEL: Final = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 _DNS_NAME: Final = re.compile(rf"(\*\.)?{_LABEL}(\.{_LABEL})*")
 _LONGEST_NAME: Final = 253
+_RSA_BITS: Final = (2048, 3072, 4096)
 _AUTHORITY: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
 
 ServerName: TypeAlias = str
@@ -135,6 +137,11 @@ def load_pair(files: OwnFiles, now: datetime) -> Pair:
     chain = _certificates(_read(files.certificate, "certificate"), files.certificate)
     key = _private_key(_read(files.key, "key"), files.key)
     leaf = chain[0]
+    if not _usable(key) or leaf.version is not x509.Version.v3:
+        raise Misconfigured(
+            f"The TLS certificate {files.certificate} is of a kind that the server does not speak: it takes X.509 version 3 with "
+            "RSA of 2048, 3072 or 4096 bits, ECDSA on P-256 or P-384, or Ed25519."
+        )
     if spki(leaf.public_key()) != spki(key.public_key()):
         raise Misconfigured(f"The TLS key {files.key} does not belong to the first certificate in {files.certificate}.")
     if now >= leaf.not_valid_after_utc:
@@ -170,6 +177,15 @@ def _names(certificate: x509.Certificate) -> tuple[ServerName, ...]:
         return ()
     addresses = [str(address) for address in found.get_values_for_type(x509.IPAddress)]
     return tuple(_valid([*found.get_values_for_type(x509.DNSName), *addresses]))
+
+
+def _usable(key: PrivateKeyTypes) -> bool:
+    """Whether the HTTP server's own library takes this key. Its workers would die of others, after the old ones were told to go."""
+    if isinstance(key, rsa.RSAPrivateKey):
+        return key.key_size in _RSA_BITS
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        return isinstance(key.curve, ec.SECP256R1 | ec.SECP384R1)
+    return isinstance(key, ed25519.Ed25519PrivateKey)
 
 
 def _read(path: Path, what: str) -> bytes:

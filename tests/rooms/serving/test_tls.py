@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from roadstead.errors import Misconfigured
 from roadstead.serving.tls import (
@@ -167,6 +167,16 @@ def _encrypted(files: OwnFiles) -> None:
     write_key(files.key, serialization.BestAvailableEncryption(b"secret"))
 
 
+def _strange_key(files: OwnFiles) -> None:
+    key = ec.generate_private_key(ec.SECP521R1())
+    files.key.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+
+
+def _weak_key(files: OwnFiles) -> None:
+    key = rsa.generate_private_key(65537, 1024)
+    files.key.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+
+
 def write_key(path: Path, encryption: serialization.KeySerializationEncryption) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     path.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption))
@@ -181,6 +191,8 @@ def write_key(path: Path, encryption: serialization.KeySerializationEncryption) 
         (_no_pem, r"certificate .*host\.crt cannot be used: it must hold certificates in PEM form"),
         (_no_key, r"key .*host\.key cannot be used: it must hold a private key in PEM form"),
         (_other_key, r"key .*host\.key does not belong to the first certificate in .*host\.crt"),
+        (_strange_key, "of a kind that the server does not speak"),
+        (_weak_key, "of a kind that the server does not speak"),
         (_encrypted, r"key .*host\.key is encrypted"),
     ],
 )
