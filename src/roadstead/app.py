@@ -10,7 +10,8 @@ import msgspec
 
 from roadstead import settings as configuration
 from roadstead.access.accounts import Accounts
-from roadstead.access.secret_key import load_or_make
+from roadstead.access.clock import system_clock
+from roadstead.access.vault import load_or_make
 from roadstead.apis.distribution.door import DistributionDoor
 from roadstead.apis.distribution.tokens import TokenDoor
 from roadstead.content.observed import ObservedStore
@@ -19,7 +20,6 @@ from roadstead.content.store import ContentStore
 from roadstead.metadata import migrations
 from roadstead.metadata.database import Database, open_database
 from roadstead.oci.reference import DEFAULT_PROJECT
-from roadstead.registry.clock import system_clock
 from roadstead.registry.registry import Registry
 from roadstead.serving.front import Application, Door, Front, PlainDoor
 from roadstead.serving.health import HealthDoor, MetricsDoor
@@ -30,6 +30,7 @@ from roadstead.upkeep.schedule import repeat
 from roadstead.upkeep.uploads import expire_uploads
 
 _FLUSH_PULLS_SECONDS = 5.0
+_FLUSH_USES_SECONDS = 1.0
 _EXPIRE_UPLOADS_SECONDS = 60.0
 
 
@@ -65,7 +66,7 @@ async def prepare(settings: Settings) -> str | None:
     async with open_system(settings) as system:
         given = settings.admin_password.get_secret_value() if settings.admin_password else None
         password = await system.accounts.ensure_admin(given, system_clock())
-        await system.registry.repositories.ensure_project(DEFAULT_PROJECT, public=True)
+        await system.registry.projects.ensure(DEFAULT_PROJECT, public=True)
     return password
 
 
@@ -87,7 +88,9 @@ class _Worker:
     async def start(self) -> Mapping[str, Door]:
         system = await self._stack.enter_async_context(open_system(self._settings))
         await self._stack.enter_async_context(_repeated("flush pulls", system.registry.pulls.flush, _FLUSH_PULLS_SECONDS))
+        await self._stack.enter_async_context(_repeated("flush uses", system.accounts.flush_uses, _FLUSH_USES_SECONDS))
         self._stack.push_async_callback(system.registry.pulls.flush)
+        self._stack.push_async_callback(system.accounts.flush_uses)
         return doors(system)
 
     async def stop(self) -> None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
+from roadstead.access.clock import Clock
 from roadstead.content.store import ContentStore
 from roadstead.metadata import contents
 from roadstead.metadata.database import Database
-from roadstead.registry.clock import Clock
 from roadstead.registry.rules import Rules
 
 _BATCH: Final = 500

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from roadstead.access.clock import Clock
 from roadstead.content.store import ContentStore, UploadState
 from roadstead.errors import UploadUnknown
 from roadstead.metadata import uploads
 from roadstead.metadata.database import Database
-from roadstead.registry.clock import Clock
 from roadstead.registry.rules import Rules
 
 _BATCH: Final = 100
