@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -31,7 +32,7 @@ from sqlalchemy import Connection
 from roadstead.access.actor import Actor
 from roadstead.access.policy import Action
 from roadstead.content.store import ContentStore, Progress, Sealed, UploadState, Writer
-from roadstead.errors import DigestMismatch, OutOfOrder, SizeMismatch, UploadUnknown
+from roadstead.errors import DigestMismatch, OutOfOrder, SizeMismatch, Unavailable, UploadUnknown
 from roadstead.metadata import repositories, uploads
 from roadstead.metadata.database import Database
 from roadstead.metadata.repositories import PlaceRow
@@ -131,7 +132,7 @@ class Uploads:
             await self._drop(claimed, writer)
             raise
         except BaseException:
-            await _settled(self._release(claimed))
+            await _settled(self._rest(writer, claimed))
             raise
 
         def finished(connection: Connection) -> None:
@@ -178,7 +179,7 @@ class Uploads:
         try:
             return await writer.suspend()
         except BaseException:
-            await _settled(self._release(claimed))
+            await _settled(self._rest(writer, claimed))
             raise
 
     async def _receive_all(self, writer: Writer, claimed: UploadRow, body: Body) -> None:
@@ -186,12 +187,12 @@ class Uploads:
         try:
             await self._write_chunks(writer, claimed, body)
         except BaseException:
-            await _settled(self._save(writer, claimed))
+            await _settled(self._rest(writer, claimed))
             raise
         try:
             _require_length(body, writer.offset - claimed.offset)
         except SizeMismatch:
-            await _settled(writer.suspend())
+            await _settled(_saved(writer))
             await _settled(self._release(claimed))
             raise
 
@@ -212,8 +213,9 @@ class Uploads:
         if not kept:
             raise _out_of_order(claimed)
 
-    async def _save(self, writer: Writer, claimed: UploadRow) -> None:
-        await self._advance(claimed, await writer.suspend())
+    async def _rest(self, writer: Writer, claimed: UploadRow) -> None:
+        """End writer and claim after a fault: what arrived is kept as far as that goes, else the upload stays where it stood."""
+        await self._advance(claimed, await _saved(writer) or _standing(claimed))
 
     async def _advance(self, claimed: UploadRow, progress: Progress) -> None:
         now = self._clock()
@@ -226,12 +228,24 @@ class Uploads:
 
     async def _release(self, claimed: UploadRow) -> None:
         """Give up the claim and leave the upload where it stood."""
-        await self._advance(claimed, Progress(UploadState(claimed.state), claimed.offset))
+        await self._advance(claimed, _standing(claimed))
 
     async def _drop(self, claimed: UploadRow, writer: Writer) -> None:
         """Forget the upload, then its bytes."""
         await self._database.write(lambda connection: uploads.remove(connection, claimed.id), durable=False)
         await _settled(writer.discard())
+
+
+async def _saved(writer: Writer) -> Progress | None:
+    """End the writer; what the store could keep. The first call may tell of a failure, the second then saves what can be saved."""
+    for _ in range(2):
+        with suppress(Unavailable):
+            return await writer.suspend()
+    return None
+
+
+def _standing(row: UploadRow) -> Progress:
+    return Progress(UploadState(row.state), row.offset)
 
 
 def _find(place: PlaceRow, token: str, connection: Connection) -> UploadRow:
