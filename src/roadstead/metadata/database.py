@@ -79,10 +79,16 @@ class Database(Protocol):
 
 
 async def open_database(url: str) -> Database:
-    """Open `sqlite:///path` or `postgresql://user:password@host/name`; the schema must be there (see `migrations.upgrade`)."""
+    """Open `sqlite:///path` or `postgresql://user:password@host/name`; the schema must be there (see `migrations.upgrade`).
+
+    Raises Misconfigured, DatabaseFailed.
+    """
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
-        return SqliteDatabase(sqlite_path(url))
+        try:
+            return SqliteDatabase(sqlite_path(url))
+        except (exc.DBAPIError, sqlite3.Error) as error:
+            raise translate(error) from error
     if parsed.get_backend_name() == "postgresql":
         return await PostgresDatabase.connect(url)
     raise Misconfigured(f"The database URL {parsed.render_as_string()} is neither sqlite:///… nor postgresql://….")
@@ -143,6 +149,8 @@ class _SqliteWriter(threading.Thread):
         super().__init__(name="sqlite-writer", daemon=True)
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._engine = sqlite_engine(path, write=True)
+        # Opened here and not in the thread, where a failure would leave every request waiting.
+        self._connection = self._engine.connect()
         self.start()
 
     def submit(self, waiting: _Waiting) -> None:
@@ -153,7 +161,7 @@ class _SqliteWriter(threading.Thread):
         self.join()
 
     def run(self) -> None:
-        with self._engine.connect() as connection:
+        with self._connection as connection:
             while (first := self._queue.get()) is not None:
                 if batch := self._gather(first):
                     self._commit(connection, batch)
