@@ -337,6 +337,15 @@ async def test_discarding_what_was_suspended_leaves_nothing(store: ContentStore,
         await (await store.resume(progress.state)).seal()
 
 
+@pytest.mark.parametrize("length", [0, 100, 9 * MIB])
+async def test_discarding_what_was_just_sealed_leaves_nothing(store: ContentStore, length: int) -> None:
+    writer = await store.resume((await upload_part(store, await store.begin(), sample(length))).state)
+    await writer.write(sample(length))
+    await writer.seal()
+    await writer.discard()
+    assert await listed(store) == {}
+
+
 async def test_discarding_bytes_that_are_gone_is_no_error(store: ContentStore) -> None:
     writer = await started(store)
     await writer.write(sample(6 * MIB))

@@ -344,7 +344,7 @@ class S3Writer:
     async def discard(self) -> None:
         """Remove all that there is of the key."""
         await self._behind.settle()
-        if self._accepted:
+        if self._accepted or self._finished:
             await self._store.delete(self._state.key)
 
     def _job(self, work: Coroutine[Any, Any, R]) -> asyncio.Task[R]:
