@@ -19,6 +19,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
@@ -317,7 +318,7 @@ class PostgresDatabase:
 
         try:
             pool = await asyncpg.create_pool(str(url), min_size=1, max_size=10, command_timeout=60)
-        except (OSError, asyncpg.PostgresError) as error:
+        except postgres_failures() as error:
             raise translate(error) from error
         return cls(postgres_engine(url), pool)
 
@@ -334,7 +335,7 @@ class PostgresDatabase:
             except exc.DBAPIError as error:
                 if getattr(error.orig, "sqlstate", None) not in _RETRIED_SQLSTATES or attempt == _PG_ATTEMPTS - 1:
                     raise translate(error) from error
-            except OSError as error:
+            except postgres_failures() as error:
                 raise translate(error) from error
         raise AssertionError("unreachable")
 
@@ -344,7 +345,7 @@ class PostgresDatabase:
             async with self._engine.connect() as connection:
                 await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
                 return await connection.run_sync(work)
-        except (exc.DBAPIError, OSError) as error:
+        except postgres_failures() as error:
             raise translate(error) from error
 
     def hot(self, statement: Select[Any]) -> HotSelect:
@@ -372,11 +373,9 @@ class _PostgresHot:
         self._positions = positions
 
     async def all(self, **values: object) -> list[Row]:
-        import asyncpg  # noqa: PLC0415 - already imported here, see connect
-
         try:
             rows = await self._pool.fetch(self._sql, *(values[name] for name in self._positions))
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except postgres_failures() as error:
             raise translate(error) from error
         return [tuple(row) for row in rows]
 
@@ -386,5 +385,24 @@ class _PostgresHot:
 
 
 def postgres_engine(url: str) -> AsyncEngine:
-    """SQLAlchemy's engine for a `postgresql://…` URL."""
-    return create_async_engine(make_url(url).set(drivername="postgresql+asyncpg"), pool_size=10, max_overflow=10, pool_pre_ping=False)
+    """SQLAlchemy's engine for a `postgresql://…` URL.
+
+    A connection that the server has ended while it lay in the pool is replaced when it is taken out: a restart of PostgreSQL costs no
+    request that comes after it. That is known here without asking the server, which `pool_pre_ping` would do before each transaction.
+    """
+    engine = create_async_engine(make_url(url).set(drivername="postgresql+asyncpg"), pool_size=10, max_overflow=10, pool_pre_ping=False)
+
+    @event.listens_for(engine.sync_engine, "checkout")
+    def _checkout(connection: Any, _record: object, _proxy: object) -> None:
+        if connection.driver_connection.is_closed():
+            raise exc.DisconnectionError
+
+    return engine
+
+
+@cache
+def postgres_failures() -> tuple[type[Exception], ...]:
+    """What SQLAlchemy, asyncpg and the network raise when PostgreSQL fails; asyncpg's own errors come unwrapped while it connects."""
+    import asyncpg  # noqa: PLC0415 - an SQLite site never pays for it
+
+    return exc.DBAPIError, exc.TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError
