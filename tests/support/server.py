@@ -57,6 +57,11 @@ class RoadsteadServer:
         assert self._process is not None, "the server is not running"
         return self._process.pid
 
+    @property
+    def exit_status(self) -> int | None:
+        """How the main process ended by itself (negative: the signal that killed it); None while it runs or if it was stopped."""
+        return None if self._process is None else self._process.poll()
+
     def start(self) -> None:
         """Start, and return when `/health/ready` answers 200. Raises ServerError if that does not happen in time."""
         assert self._process is None, "the server is already running"
