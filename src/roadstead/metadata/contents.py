@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Connection, Exists, and_, bindparam, delete, exists, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Exists, and_, bindparam, delete, exists, or_, select, update
 
 from roadstead.metadata.database import Database
 from roadstead.metadata.projects import ProjectScope
@@ -175,13 +175,35 @@ def _doom_if_unlinked(connection: Connection, content_id: int, now: datetime) ->
     connection.execute(update(contents).where(contents.c.id == content_id, contents.c.doomed_at.is_(None), ~linked).values(doomed_at=now))
 
 
-def _referenced_in_repository() -> Exists:
+def touch_named(connection: Connection, manifest_id: int, now: datetime) -> None:
+    """Give the links of what a manifest names, in its repository, their full grace again."""
+    repository = select(manifests.c.repository_id).where(manifests.c.id == manifest_id).scalar_subquery()
+    this = manifest_references.c.manifest_id == manifest_id
+    mine = or_(_named_by_content().where(this), _named_by_digest().where(this))
+    connection.execute(update(blob_links).where(blob_links.c.repository_id == repository, mine).values(touched_at=now))
+
+
+def _named_by_content() -> Exists:
+    """Whether a manifest names the content of a link."""
+    return exists().where(manifest_references.c.content_id == blob_links.c.content_id)
+
+
+def _named_by_digest() -> Exists:
+    """Whether a manifest names it that was pushed before the content was here, or before it came again."""
     return (
         exists()
-        .where(manifest_references.c.content_id == blob_links.c.content_id)
-        .where(manifests.c.id == manifest_references.c.manifest_id)
-        .where(manifests.c.repository_id == blob_links.c.repository_id, manifests.c.deleted_at.is_(None))
+        .where(digests.c.content_id == blob_links.c.content_id)
+        .where(manifest_references.c.digest == digests.c.digest, manifest_references.c.content_id.is_(None))
     )
+
+
+def _referenced_in_repository() -> ColumnElement[bool]:
+    live = (
+        manifests.c.id == manifest_references.c.manifest_id,
+        manifests.c.repository_id == blob_links.c.repository_id,
+        manifests.c.deleted_at.is_(None),
+    )
+    return or_(_named_by_content().where(*live), _named_by_digest().where(*live))
 
 
 def unlink_loose(connection: Connection, untouched_since: datetime, now: datetime, limit: int) -> int:
@@ -197,7 +219,7 @@ def unlink_loose(connection: Connection, untouched_since: datetime, now: datetim
 
 
 def take_doomed(connection: Connection, doomed_before: datetime, limit: int) -> list[ContentRow]:
-    """Mark up to `limit` contents whose grace is over as being deleted, and forget their digests; also those a crash left marked.
+    """Mark up to `limit` contents whose grace is over as being deleted, and forget what they are called; also those a crash left marked.
 
     Compare-and-swap: a content that was linked meanwhile is not taken.
     """
@@ -209,11 +231,11 @@ def take_doomed(connection: Connection, doomed_before: datetime, limit: int) -> 
         swap = update(contents).where(contents.c.id == row.id, over, ~linked).values(state="deleting")
         if row.state == "deleting" or connection.execute(swap).rowcount:
             connection.execute(delete(digests).where(digests.c.content_id == row.id))
+            connection.execute(update(manifest_references).where(manifest_references.c.content_id == row.id).values(content_id=None))
             taken.append(ContentRow(row.id, row.size, row.store, row.key))
     return taken
 
 
 def forget(connection: Connection, content_id: int) -> None:
     """Remove the row of a content whose bytes have been deleted."""
-    connection.execute(update(manifest_references).where(manifest_references.c.content_id == content_id).values(content_id=None))
     connection.execute(delete(contents).where(contents.c.id == content_id, contents.c.state == "deleting"))

@@ -6,10 +6,11 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Connection, Row, and_, bindparam, delete, exists, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, delete, select, update
 
+from roadstead.metadata import contents
 from roadstead.metadata.database import Database
-from roadstead.metadata.schema import blob_links, manifest_references, manifests, projects, repositories, tags
+from roadstead.metadata.schema import manifest_references, manifests, projects, repositories, tags
 from roadstead.metadata.statements import batched, insert_id
 from roadstead.oci.digest import Digest
 from roadstead.oci.reference import RepositoryName, TagName
@@ -163,11 +164,7 @@ def delete_one(connection: Connection, manifest_id: int, now: datetime) -> bool:
     gone = update(manifests).where(manifests.c.id == manifest_id, _LIVE).values(deleted_at=now)
     if connection.execute(gone).rowcount == 0:
         return False
-    mine = (
-        exists().where(manifest_references.c.manifest_id == manifest_id).where(manifest_references.c.content_id == blob_links.c.content_id)
-    )
-    repository = select(manifests.c.repository_id).where(manifests.c.id == manifest_id).scalar_subquery()
-    connection.execute(update(blob_links).where(blob_links.c.repository_id == repository, mine).values(touched_at=now))
+    contents.touch_named(connection, manifest_id, now)
     return True
 
 
