@@ -106,7 +106,9 @@ def may_create_projects(actor: Actor) -> bool:
 
 
 def visible_projects(actor: Actor) -> ProjectScope:
-    """Which projects a listing or search shows to the actor."""
+    """Which projects a listing or search shows to the actor. Raises InsufficientScope if the token in hand hides some of them."""
+    if actor.is_admin and actor.scope is not None and not actor.scope.catalog:
+        raise InsufficientScope
     return ProjectScope(everything=actor.is_admin)
 
 
