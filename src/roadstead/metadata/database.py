@@ -385,12 +385,18 @@ class _PostgresHot:
 
 
 def postgres_engine(url: str) -> AsyncEngine:
-    """SQLAlchemy's engine for a `postgresql://…` URL.
+    """SQLAlchemy's engine for a `postgresql://…` URL, which asyncpg reads as libpq would: `?sslmode=…` and the like may be in it.
 
     A connection that the server has ended while it lay in the pool is replaced when it is taken out: a restart of PostgreSQL costs no
     request that comes after it. That is known here without asking the server, which `pool_pre_ping` would do before each transaction.
     """
-    engine = create_async_engine(make_url(url).set(drivername="postgresql+asyncpg"), pool_size=10, max_overflow=10, pool_pre_ping=False)
+
+    def connect() -> Any:
+        import asyncpg  # noqa: PLC0415 - an SQLite site never pays for it
+
+        return asyncpg.connect(url)
+
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, pool_size=10, max_overflow=10, pool_pre_ping=False)
 
     @event.listens_for(engine.sync_engine, "checkout")
     def _checkout(connection: Any, _record: object, _proxy: object) -> None:
