@@ -17,6 +17,8 @@ from tests.support.seaweedfs import SeaweedFS
 from tests.support.server import RoadsteadServer, listening, poll
 
 PREFIX = "site/images"
+APPLICATION = "roadstead-site"
+"""What PostgreSQL is told by the parameters of the database's address."""
 BACK_AGAIN = 60.0  # Seconds that a part which was taken away may take to answer again.
 
 
@@ -33,7 +35,7 @@ class Site:
         self.bucket = seaweedfs.fresh_bucket()
         shared = {
             **seaweedfs.environment,
-            "ROADSTEAD_DATABASE_URL": self.database,
+            "ROADSTEAD_DATABASE_URL": f"{self.database}?sslmode=prefer&application_name={APPLICATION}",
             "ROADSTEAD_SECRET_KEY_FILE": str(home / "shared" / "secret.key"),
             **settings,
         }

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
-from tests.journeys.replicas import Part, Site, postgres_part, seaweedfs_part
+from tests.journeys.replicas import APPLICATION, Part, Site, postgres_part, seaweedfs_part
 from tests.support.clients.images import Blob, Image, artifact, fetch, image, push, read_layout, write_layout
 from tests.support.clients.tools import Workplace, require_client
 from tests.support.postgres import Postgres
@@ -77,6 +77,8 @@ def test_replicas_that_start_together_on_nothing_agree(tmp_path: Path, postgres:
         assert site.query("SELECT name, is_admin FROM accounts") == ["admin|t"]
         assert site.query("SELECT name, public FROM projects") == ["library|t"]
         assert site.rows("alembic_version") == 1
+        mine = "datname = current_database() AND pid <> pg_backend_pid()"
+        assert set(site.query(f"SELECT application_name FROM pg_stat_activity WHERE {mine}")) == {APPLICATION}
         shown = [word for server in (site.a, site.b) for word in re.findall(r"with this password.*\n\n +(\S+)\n", server.log.read_text())]
         assert len(shown) == 1, "the password is shown once, by the replica that made it"
         for server in (site.a, site.b):
