@@ -507,7 +507,7 @@ def client_config(settings: S3Settings) -> AioConfig:
         max_pool_connections=CONNECTIONS,
         connect_timeout=10,
         read_timeout=60,
-        retries={"mode": "standard", "max_attempts": 4},
+        retries={"mode": "standard", "total_max_attempts": 3},
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         s3={"payload_signing_enabled": False, "addressing_style": "path" if settings.endpoint else "auto"},

@@ -115,6 +115,13 @@ def set_up_logging(level: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+    # What libraries say comes out in the same form, and without their tracebacks: what failed is told where it is handled.
+    logging.basicConfig(handlers=[_ThroughStructlog(level=max(logging.WARNING, logging.getLevelNamesMapping()[level.upper()]))], force=True)
+
+
+class _ThroughStructlog(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        log.log(record.levelno, record.getMessage(), logger=record.name)
 
 
 log: Any = structlog.get_logger()
