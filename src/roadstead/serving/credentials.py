@@ -31,4 +31,6 @@ def parse_basic(value: str) -> tuple[str, str]:
         raise Unauthenticated("The Basic credentials cannot be read.") from error
     if not colon:
         raise Unauthenticated("The Basic credentials have no password.")
+    if "\0" in name:
+        raise Unauthenticated("The user name has a control character.")
     return name, password
