@@ -106,6 +106,7 @@ WRONG = {
     "not base64": "Basic ***",
     "no colon": "Basic YWRtaW4=",
     "not UTF-8": "Basic /zr/",
+    "a control character": basic("ad\0min", "x"),
     "no credentials": "Basic",
     "another scheme": "Digest username=admin",
     "not a token": "Bearer x",
@@ -168,6 +169,8 @@ def test_a_token_by_post(registry: RoadsteadServer, anonymous: httpx2.Client, re
         begin(covered, repository)
     refused(anonymous.post("/service/token", data={**right, "password": "wrong"}), 401, "UNAUTHORIZED")
     refused(anonymous.post("/service/token", data={"grant_type": "refresh_token"}), 401, "UNAUTHORIZED")
+    for unreadable in (b"&".join([b"scope=x"] * 2000), b"grant_type=password&username=\xff", b"username=%00"):
+        refused(anonymous.post("/service/token", content=unreadable), 400, "UNSUPPORTED")
     refused(anonymous.post("/service/token", content=b"x" * 100_000), 413, "SIZE_INVALID")
 
 

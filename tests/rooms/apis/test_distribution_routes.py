@@ -47,8 +47,8 @@ def test_any_other_path_is_not_there(path: str) -> None:
         match(path)
 
 
-@pytest.mark.parametrize("path", ["/v2/a%2fb/tags/list", "/v2/%61/tags/list", "/v2/a%00/manifests/x"])
-def test_a_name_is_never_percent_encoded(path: str) -> None:
+@pytest.mark.parametrize("path", ["/v2/a%2fb/tags/list", "/v2/%61/tags/list", "/v2/a%00/manifests/x", "/v2/a/blobs/uploads/%00"])
+def test_a_name_is_never_percent_encoded_nor_is_anything_u_0000(path: str) -> None:
     with pytest.raises(InvalidName):
         match(path)
 
@@ -66,6 +66,7 @@ def test_whatever_the_path_it_matches_or_raises_from_the_tree(rest: str) -> None
         return
     assert found.kind in ACTIONS
     assert "%" not in found.name
+    assert "\0" not in found.value or "\0" in rest
 
 
 def test_every_kind_and_method_has_a_handler_and_a_permission() -> None:

@@ -97,7 +97,7 @@ def test_a_query_keeps_order_repetition_and_blanks() -> None:
     assert asked.query() == [("tag", "a"), ("tag", "b"), ("x", ""), ("y", "/ \u00e9")]
 
 
-@pytest.mark.parametrize("query", [b"x=%FF", b"&".join([b"x=1"] * 1001)], ids=["not UTF-8", "too many"])
+@pytest.mark.parametrize("query", [b"x=%FF", b"x=%00", b"&".join([b"x=1"] * 1001)], ids=["not UTF-8", "U+0000", "too many"])
 def test_a_query_that_cannot_be_read(query: bytes) -> None:
     with pytest.raises(InvalidInput):
         request(query_string=query).query()

@@ -158,7 +158,7 @@ def test_basic_credentials(value: str) -> None:
     assert parse_basic(value) == BASIC[value]
 
 
-@pytest.mark.parametrize("value", ["", "YWRtaW4=", "***", "Og=", "/zr/", "YWRt aW46", "\u00e9"])
+@pytest.mark.parametrize("value", ["", "YWRtaW4=", "***", "Og=", "/zr/", "YWRt aW46", "YQBiOmM=", "\u00e9"])
 def test_basic_credentials_that_cannot_be_read(value: str) -> None:
     with pytest.raises(Unauthenticated):
         parse_basic(value)
