@@ -143,13 +143,19 @@ def touch(connection: Connection, repository_id: int, content_id: int, now: date
 
 
 def touch_all(connection: Connection, repository_id: int, content_ids: Collection[int], now: datetime) -> int:
-    """Give these links their full grace again; returns how many of them are there.
-
-    A push that relies on links touches them in its transaction: a collector at work at the same time then sees a
-    changed row and leaves it alone.
-    """
+    """Give these links their full grace again; returns how many of them are there."""
     statement = update(blob_links).where(blob_links.c.repository_id == repository_id).values(touched_at=now)
     return sum(connection.execute(statement.where(blob_links.c.content_id.in_(some))).rowcount for some in batched(content_ids))
+
+
+def rely_on(connection: Connection, repository_id: int, wanted: Collection[Digest], now: datetime) -> dict[str, int]:
+    """As `visible`, and touch the links in this transaction: from here on nobody else takes them away before it ends."""
+    while True:
+        seen = visible(connection, repository_id, wanted)
+        content_ids = set(seen.values())
+        if touch_all(connection, repository_id, content_ids, now) == len(content_ids):
+            return seen
+        # One of them was unlinked between the two statements (PostgreSQL): look again.
 
 
 def unlink(connection: Connection, repository_id: int, digest: Digest, now: datetime) -> bool:
@@ -167,7 +173,8 @@ def unlink(connection: Connection, repository_id: int, digest: Digest, now: date
 
 def _lock(connection: Connection, content_id: int) -> None:
     """Wait for other transactions on this content, so that two unlinks at once cannot each take the other's link for a reason to live."""
-    connection.execute(select(contents.c.id).where(contents.c.id == content_id).with_for_update())
+    # FOR NO KEY UPDATE: rows that refer to the content may still be inserted, or a push that waits for us could be waited for by us.
+    connection.execute(select(contents.c.id).where(contents.c.id == content_id).with_for_update(key_share=True))
 
 
 def _doom_if_unlinked(connection: Connection, content_id: int, now: datetime) -> None:
@@ -207,12 +214,16 @@ def _referenced_in_repository() -> ColumnElement[bool]:
 
 
 def unlink_loose(connection: Connection, untouched_since: datetime, now: datetime, limit: int) -> int:
-    """Unlink up to `limit` loose links that nobody has touched since; doom contents that thereby lost their last link."""
+    """Unlink up to `limit` loose links that nobody has touched since; doom contents that thereby lost their last link.
+
+    What somebody else works on at the moment is left for the next time, so that pushes never wait in a circle with this.
+    """
     loose = and_(blob_links.c.touched_at < untouched_since, ~_referenced_in_repository())
-    rows = connection.execute(select(blob_links.c.repository_id, blob_links.c.content_id).where(loose).limit(limit)).all()
+    links = select(blob_links.c.repository_id, blob_links.c.content_id).join(contents, contents.c.id == blob_links.c.content_id)
+    idle = links.where(loose).limit(limit).with_for_update(of=[blob_links, contents], skip_locked=True, key_share=True)
+    rows = connection.execute(idle).all()
     for repository_id, content_id in rows:
         here = (blob_links.c.repository_id == repository_id, blob_links.c.content_id == content_id)
-        _lock(connection, content_id)
         if connection.execute(delete(blob_links).where(*here, loose)).rowcount:
             _doom_if_unlinked(connection, content_id, now)
     return len(rows)

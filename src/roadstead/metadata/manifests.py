@@ -128,17 +128,22 @@ def add(connection: Connection, new: NewManifest) -> int:
     return manifest_id
 
 
-def repush(connection: Connection, manifest_id: int, new: NewManifest) -> None:
-    """The same manifest came again: its media type is the newest push's, and content that was absent then may be here now."""
+def repush(connection: Connection, manifest_id: int, new: NewManifest) -> bool:
+    """The same manifest came again: its media type is the newest push's, and content that was absent then may be here now.
+
+    False if it was deleted meanwhile.
+    """
     values = {
         "media_type": new.media_type,
         "artifact_type": new.artifact_type,
         "pushed_at": new.pushed_at,
         "pushed_by": new.pushed_by,
     }
-    connection.execute(update(manifests).where(manifests.c.id == manifest_id).values(values))
+    if connection.execute(update(manifests).where(manifests.c.id == manifest_id, _LIVE).values(values)).rowcount == 0:
+        return False
     connection.execute(delete(manifest_references).where(manifest_references.c.manifest_id == manifest_id))
     _set_references(connection, manifest_id, new.references)
+    return True
 
 
 def _set_references(connection: Connection, manifest_id: int, references: Iterable[ReferenceRow]) -> None:
@@ -161,11 +166,10 @@ def missing(connection: Connection, repository_id: int, wanted: Collection[Diges
 
 def delete_one(connection: Connection, manifest_id: int, now: datetime) -> bool:
     """Mark a manifest as deleted and give the links of its contents a last full grace; False if it was deleted already."""
-    gone = update(manifests).where(manifests.c.id == manifest_id, _LIVE).values(deleted_at=now)
-    if connection.execute(gone).rowcount == 0:
-        return False
+    # Links before manifests, as a push does: the other way round, the two could wait for each other.
     contents.touch_named(connection, manifest_id, now)
-    return True
+    gone = update(manifests).where(manifests.c.id == manifest_id, _LIVE).values(deleted_at=now)
+    return connection.execute(gone).rowcount == 1
 
 
 _REFERRER = (

@@ -236,7 +236,14 @@ def upgrade() -> None:
         sqlite_where=sa.text("content_id IS NULL"),
         postgresql_where=sa.text("content_id IS NULL"),
     )
-    op.create_index(op.f("ix_manifest_references_content_id"), "manifest_references", ["content_id"], unique=False)
+    op.create_index(
+        "ix_manifest_references_content_id",
+        "manifest_references",
+        ["content_id"],
+        unique=False,
+        sqlite_where=sa.text("content_id IS NOT NULL"),
+        postgresql_where=sa.text("content_id IS NOT NULL"),
+    )
     op.create_table(
         "tags",
         sa.Column("id", ID, sa.Identity(always=False), nullable=False),
