@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import random
+import socket
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -222,6 +224,22 @@ def test_a_body_that_stalls_is_ended_and_can_be_resumed(method: str, impatient: 
         assert "No byte of the request body came for 1 seconds" in error.message
         assert standing(http, location) == "0-399"
         accepted(http.put(location, params={"digest": digest_of(whole)}, content=whole[400:]), 201)
+
+
+def test_a_client_that_waits_to_be_asked_for_the_body_is_asked_or_refused(registry: RoadsteadServer, repository: str) -> None:
+    """RFC 9110 section 10.1.1: a refusal comes before the body."""
+    data = b"sent when asked for"
+    target = f"POST /v2/{repository}/blobs/uploads/?digest={digest_of(data)} HTTP/1.1\r\nHost: {registry.host}\r\n"
+    expects = f"Expect: 100-continue\r\nContent-Length: {len(data)}\r\n\r\n"
+    basic = base64.b64encode(f"admin:{registry.admin_password}".encode()).decode()
+    with socket.create_connection(("127.0.0.1", registry.port), timeout=20) as line:
+        line.sendall(f"{target}Authorization: Basic {basic}\r\n{expects}".encode())
+        assert line.recv(4096).startswith(b"HTTP/1.1 100 ")
+        line.sendall(data)
+        assert line.recv(4096).startswith(b"HTTP/1.1 201 ")
+    with socket.create_connection(("127.0.0.1", registry.port), timeout=20) as line:
+        line.sendall(f"{target}{expects}".encode())
+        assert line.recv(4096).startswith(b"HTTP/1.1 401 ")
 
 
 def test_of_two_writers_to_one_upload_the_later_is_refused(registry: RoadsteadServer, http: httpx2.Client, repository: str) -> None:
