@@ -59,7 +59,7 @@ async def prepare(settings: Settings) -> str | None:
 
     Returns the administrator's password if one was made up. Raises Misconfigured, Unavailable.
     """
-    settings.data.mkdir(parents=True, exist_ok=True)
+    settings.make_data_directory()
     await migrations.upgrade(settings.database)
     async with open_system(settings) as system:
         given = settings.admin_password.get_secret_value() if settings.admin_password else None
