@@ -76,6 +76,12 @@ def remove(connection: Connection, upload_id: int) -> bool:
     return connection.execute(delete(uploads).where(uploads.c.id == upload_id)).rowcount == 1
 
 
+def remove_claimed(connection: Connection, upload_id: int, version: int) -> bool:
+    """Forget an upload that this claim holds; False if somebody else changed it."""
+    mine = (uploads.c.id == upload_id, uploads.c.version == version)
+    return connection.execute(delete(uploads).where(*mine)).rowcount == 1
+
+
 def stale(connection: Connection, untouched_since: datetime, limit: int) -> list[UploadRow]:
     """Up to `limit` uploads that nobody has touched since."""
     statement = select(*_COLUMNS).where(uploads.c.touched_at < untouched_since).order_by(uploads.c.touched_at).limit(limit)
