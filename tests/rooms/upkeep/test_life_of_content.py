@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 from roadstead.registry.rules import Rules
 from tests.rooms.upkeep.life_of_content import House, LifeOfContent
 
-EXAMPLES = {"sqlite": 60, "postgresql": 12}
+EXAMPLES = {"sqlite": 30, "postgresql": 8}
 """How many histories are tried. The rule is in SQL that both share; on PostgreSQL a step takes five times as long."""
 
 
@@ -26,7 +26,7 @@ def house(database_url: str) -> Iterator[House]:
 
 @pytest.mark.parametrize("rules", [Rules(), Rules(accept_absent_content=True)], ids=["whole", "sparse"])
 def test_content_lives_as_the_model_says(house: House, rules: Rules) -> None:
-    effort = settings(max_examples=EXAMPLES[house.database.dialect], stateful_step_count=40, report_multiple_bugs=False)
+    effort = settings(max_examples=EXAMPLES[house.database.dialect], stateful_step_count=35, report_multiple_bugs=False)
     run_state_machine_as_test(machine(house, rules), settings=effort)
 
 

@@ -25,7 +25,7 @@ from tests.support.factories import APP, COPY, ManualClock, image, push_blob, pu
 
 RULES = Rules()
 MOMENT = timedelta(microseconds=1)
-ROUNDS = 40
+ROUNDS = 20
 
 
 async def require_bytes_of_all_links(database: Database, store: MemoryStore) -> None:
