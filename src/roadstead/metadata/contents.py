@@ -65,23 +65,32 @@ class BlobSelects:
         return None if row is None else BlobRow(row[0], row[1], row[2], row[3], from_microseconds(row[4]))
 
 
+_FIND = (
+    select(contents.c.id, contents.c.size, contents.c.store, contents.c.key)
+    .join_from(digests, contents)
+    .where(digests.c.digest == bindparam("digest"))
+)
+
+
 def find(connection: Connection, digest: Digest) -> ContentRow | None:
     """The live content known by `digest`."""
-    statement = select(contents.c.id, contents.c.size, contents.c.store, contents.c.key)
-    row = connection.execute(statement.join_from(digests, contents).where(digests.c.digest == digest)).first()
+    row = connection.execute(_FIND, {"digest": digest}).first()
     return row and ContentRow(*row)
+
+
+_VISIBLE_OF = (
+    select(digests.c.digest, digests.c.content_id)
+    .join_from(digests, blob_links, blob_links.c.content_id == digests.c.content_id)
+    .where(blob_links.c.repository_id == bindparam("repository_id"), digests.c.digest.in_(bindparam("digests", expanding=True)))
+)
 
 
 def visible(connection: Connection, repository_id: int, wanted: Iterable[Digest]) -> dict[str, int]:
     """Those of `wanted` that the repository sees: digest → content id."""
-    statement = (
-        select(digests.c.digest, digests.c.content_id)
-        .join_from(digests, blob_links, blob_links.c.content_id == digests.c.content_id)
-        .where(blob_links.c.repository_id == repository_id)
-    )
     found: dict[str, int] = {}
     for some in batched(wanted):
-        found.update((digest, content_id) for digest, content_id in connection.execute(statement.where(digests.c.digest.in_(some))))
+        rows = connection.execute(_VISIBLE_OF, {"repository_id": repository_id, "digests": some})
+        found.update((digest, content_id) for digest, content_id in rows)
     return found
 
 
@@ -126,10 +135,12 @@ def replace_key(connection: Connection, content_id: int, old_key: str, new_key: 
     return connection.execute(statement.values(key=new_key, store=store)).rowcount == 1
 
 
+_REVIVE = update(contents).where(contents.c.id == bindparam("the_id"), contents.c.state == "stored").values(doomed_at=None)
+
+
 def link(connection: Connection, repository_id: int, content_id: int, account_id: int | None, now: datetime) -> bool:
     """Make a content visible in a repository and clear its doom; False if the collector has taken it meanwhile."""
-    alive = update(contents).where(contents.c.id == content_id, contents.c.state == "stored").values(doomed_at=None)
-    if connection.execute(alive).rowcount == 0:
+    if connection.execute(_REVIVE, {"the_id": content_id}).rowcount == 0:
         return False
     row = {"repository_id": repository_id, "content_id": content_id, "linked_by": account_id, "linked_at": now, "touched_at": now}
     if not insert_new(connection, blob_links, row):
@@ -142,10 +153,18 @@ def touch(connection: Connection, repository_id: int, content_id: int, now: date
     return touch_all(connection, repository_id, [content_id], now) == 1
 
 
+_TOUCH = (
+    update(blob_links)
+    .where(blob_links.c.repository_id == bindparam("the_repository_id"))
+    .where(blob_links.c.content_id.in_(bindparam("content_ids", expanding=True)))
+    .values(touched_at=bindparam("touched_at"))
+)
+
+
 def touch_all(connection: Connection, repository_id: int, content_ids: Collection[int], now: datetime) -> int:
     """Give these links their full grace again; returns how many of them are there."""
-    statement = update(blob_links).where(blob_links.c.repository_id == repository_id).values(touched_at=now)
-    return sum(connection.execute(statement.where(blob_links.c.content_id.in_(some))).rowcount for some in batched(content_ids))
+    fixed = {"the_repository_id": repository_id, "touched_at": now}
+    return sum(connection.execute(_TOUCH, {**fixed, "content_ids": some}).rowcount for some in batched(content_ids))
 
 
 def rely_on(connection: Connection, repository_id: int, wanted: Collection[Digest], now: datetime) -> dict[str, int]:

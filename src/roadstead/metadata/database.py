@@ -18,7 +18,8 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
@@ -114,17 +115,22 @@ def translate(error: BaseException) -> RoadsteadError:
 # --- SQLite ---------------------------------------------------------------------------------------------------------------------
 
 
-def sqlite_engine(path: Path, *, write: bool, **options: Any) -> Engine:
-    """An engine on the file: its transactions are BEGIN IMMEDIATE if they `write`, and read-only snapshots if not."""
+def sqlite_engine(path: Path, *, write: bool, begin: bool = True, **options: Any) -> Engine:
+    """An engine on the file: its transactions are BEGIN IMMEDIATE if they `write`, and read-only snapshots if not.
+
+    Without `begin` it begins none: its user does.
+    """
     engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False}, **options)
 
     @event.listens_for(engine, "connect")
     def _connect(connection: sqlite3.Connection, _record: object) -> None:
         _prepare_sqlite(connection, write=write)
 
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+    if begin:
+
+        @event.listens_for(engine, "begin")
+        def _begin(connection: Connection) -> None:
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
     return engine
 
@@ -140,18 +146,32 @@ def _prepare_sqlite(connection: sqlite3.Connection, *, write: bool) -> None:
 class _Waiting(NamedTuple):
     work: Work[Any]
     durable: bool
-    done: Future[Any]
+    done: asyncio.Future[Any]
+
+
+class _Outcome(NamedTuple):
+    done: asyncio.Future[Any]
+    value: Any
+    failure: Exception | None
 
 
 class _SqliteWriter(threading.Thread):
-    """The one thread of a process that writes to the SQLite file; see the module's docstring."""
+    """The one thread of a process that writes to the SQLite file; see the module's docstring.
+
+    Transactions are begun and ended on the driver's connection, which costs a tenth of what SQLAlchemy's own bookkeeping of them does; for
+    SQLAlchemy its connection stays in one transaction for ever.
+    """
 
     def __init__(self, path: Path) -> None:
         super().__init__(name="sqlite-writer", daemon=True)
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
-        self._engine = sqlite_engine(path, write=True)
+        self._engine = sqlite_engine(path, write=True, begin=False)
         # Opened here and not in the thread, where a failure would leave every request waiting.
         self._connection = self._engine.connect()
+        driver = self._connection.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)
+        self._driver = driver
+        self._loop = asyncio.get_running_loop()
         self.start()
 
     def submit(self, waiting: _Waiting) -> None:
@@ -162,13 +182,14 @@ class _SqliteWriter(threading.Thread):
         self.join()
 
     def run(self) -> None:
-        with self._connection as connection:
+        with self._connection:
             while (first := self._queue.get()) is not None:
                 if batch := self._gather(first):
-                    self._commit(connection, batch)
+                    self._answer(self._commit(batch))
         self._engine.dispose()
 
     def _gather(self, first: _Waiting) -> list[_Waiting]:
+        """All that is waiting, but for whose requests have given up; from here on giving up cancels nothing."""
         batch = [first]
         while len(batch) < _BATCH_LIMIT:
             try:
@@ -179,54 +200,58 @@ class _SqliteWriter(threading.Thread):
                 self._queue.put(None)  # stop after this batch
                 break
             batch.append(waiting)
-        # From here on a request that gives up no longer cancels its transaction.
-        return [waiting for waiting in batch if waiting.done.set_running_or_notify_cancel()]
+        return [waiting for waiting in batch if not waiting.done.cancelled()]
 
-    def _commit(self, connection: Connection, batch: list[_Waiting]) -> None:
+    def _answer(self, outcomes: list[_Outcome]) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(_resolve, outcomes)
+
+    def _commit(self, batch: list[_Waiting]) -> list[_Outcome]:
         """Run a batch as one transaction; if the database itself fails, run its members one by one, so that each gets its own answer."""
-        outcomes: list[tuple[_Waiting, Any, Exception | None]] = []
         try:
             durable = any(waiting.durable for waiting in batch)
-            # On the driver's connection: SQLAlchemy would begin a transaction first, and inside one the pragma is refused.
-            _driver(connection).execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
-            with connection.begin():
-                for waiting in batch:
-                    outcomes.append((waiting, *_attempt(connection, waiting.work, alone=len(batch) == 1)))
-        except exc.DBAPIError as error:
-            if len(batch) > 1:
-                for waiting in batch:
-                    self._commit(connection, [waiting])
-            else:
-                batch[0].done.set_exception(error if isinstance(error, exc.IntegrityError) else translate(error))
-            return
+            self._driver.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+            self._driver.execute("BEGIN IMMEDIATE")
+            outcomes = [self._attempt(waiting, alone=len(batch) == 1) for waiting in batch]
+            self._driver.execute("COMMIT")
         except Exception as error:  # a future that is never resolved would hang its request
-            outcomes = [(waiting, None, error) for waiting in batch]
-        for waiting, value, failure in outcomes:
-            if failure is None:
-                waiting.done.set_result(value)
-            else:
-                waiting.done.set_exception(failure)
+            self._roll_back()
+            if len(batch) > 1:
+                return [outcome for waiting in batch for outcome in self._commit([waiting])]
+            database_failed = isinstance(error, (exc.DBAPIError, sqlite3.Error)) and not isinstance(error, exc.IntegrityError)
+            return [_Outcome(batch[0].done, None, translate(error) if database_failed else error)]
+        return outcomes
+
+    def _attempt(self, waiting: _Waiting, *, alone: bool) -> _Outcome:
+        """Run one transaction of a batch so that its failure undoes its own changes only; a failure of the database itself is raised."""
+        if alone:
+            return _Outcome(waiting.done, waiting.work(self._connection), None)
+        self._driver.execute("SAVEPOINT one")
+        try:
+            outcome = _Outcome(waiting.done, waiting.work(self._connection), None)
+        except Exception as error:
+            if isinstance(error, exc.DBAPIError) and not isinstance(error, exc.IntegrityError):
+                raise
+            self._driver.execute("ROLLBACK TO one")
+            outcome = _Outcome(waiting.done, None, error)
+        self._driver.execute("RELEASE one")
+        return outcome
+
+    def _roll_back(self) -> None:
+        """Undo what is open. SQLite does so by itself after some failures (a full disk), so there may be nothing."""
+        with suppress(sqlite3.Error):
+            if self._driver.in_transaction:
+                self._driver.execute("ROLLBACK")
 
 
-def _driver(connection: Connection) -> sqlite3.Connection:
-    driver = connection.connection.driver_connection
-    assert isinstance(driver, sqlite3.Connection)
-    return driver
-
-
-def _attempt(connection: Connection, work: Work[Any], *, alone: bool) -> tuple[Any, Exception | None]:
-    """Run `work` so that its failure undoes its own changes only; a failure of the database itself is raised."""
-    if alone:
-        return work(connection), None
-    try:
-        with connection.begin_nested():
-            return work(connection), None
-    except exc.DBAPIError as error:
-        if isinstance(error, exc.IntegrityError):
-            return None, error
-        raise
-    except Exception as error:  # handed to the one who asked
-        return None, error
+def _resolve(outcomes: list[_Outcome]) -> None:
+    for done, value, failure in outcomes:
+        if done.done():
+            continue  # the request was cancelled meanwhile
+        if failure is None:
+            done.set_result(value)
+        else:
+            done.set_exception(failure)
 
 
 class SqliteDatabase:
@@ -244,9 +269,9 @@ class SqliteDatabase:
 
     async def write(self, work: Work[T], *, durable: bool = True) -> T:
         """See `Database.write`."""
-        done: Future[T] = Future()
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._writer.submit(_Waiting(work, durable, done))
-        return await asyncio.wrap_future(done)
+        return await done
 
     async def read(self, work: Work[T]) -> T:
         """See `Database.read`."""

@@ -103,10 +103,14 @@ class ManifestSelects:
 _LIVE = manifests.c.deleted_at.is_(None)
 
 
+_FIND_ID = select(manifests.c.id).where(
+    manifests.c.repository_id == bindparam("repository_id"), manifests.c.digest == bindparam("digest"), _LIVE
+)
+
+
 def find_id(connection: Connection, repository_id: int, digest: Digest) -> int | None:
     """The id of the live manifest of that digest."""
-    statement = select(manifests.c.id).where(manifests.c.repository_id == repository_id, manifests.c.digest == digest, _LIVE)
-    return connection.execute(statement).scalar()
+    return connection.execute(_FIND_ID, {"repository_id": repository_id, "digest": digest}).scalar()
 
 
 def add(connection: Connection, new: NewManifest) -> int:
@@ -146,13 +150,16 @@ def repush(connection: Connection, manifest_id: int, new: NewManifest) -> bool:
     return True
 
 
+_ADD_REFERENCES = manifest_references.insert()
+
+
 def _set_references(connection: Connection, manifest_id: int, references: Iterable[ReferenceRow]) -> None:
     rows = [
         {"manifest_id": manifest_id, "position": position, "role": one.role, "digest": one.digest, "content_id": one.content_id}
         for position, one in enumerate(references)
     ]
     if rows:
-        connection.execute(manifest_references.insert(), rows)
+        connection.execute(_ADD_REFERENCES, rows)
 
 
 def missing(connection: Connection, repository_id: int, wanted: Collection[Digest]) -> list[Digest]:

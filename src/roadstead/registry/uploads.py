@@ -151,10 +151,11 @@ class Uploads:
         now = self._clock()
 
         def work(connection: Connection) -> UploadRow:
-            row = _find(place, token, connection)
-            if start not in (None, row.offset) or not uploads.claim(connection, row, now + CLAIM, now):
-                raise _out_of_order(row)
-            return msgspec.structs.replace(row, version=row.version + 1)
+            if place.repository_id is not None:
+                claimed = uploads.claim(connection, place.repository_id, token, start, now + CLAIM, now)
+                if claimed is not None:
+                    return claimed
+            raise _out_of_order(_find(place, token, connection))
 
         return place, await self._database.write(work, durable=False)
 
