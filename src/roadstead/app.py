@@ -24,7 +24,7 @@ from roadstead.metadata.database import Database, open_database
 from roadstead.oci.reference import DEFAULT_PROJECT
 from roadstead.registry.clock import system_clock
 from roadstead.registry.registry import Registry
-from roadstead.serving.core import own_core
+from roadstead.serving.affinity import own_core
 from roadstead.serving.front import Application, Door, Front, PlainDoor
 from roadstead.serving.health import HealthDoor, MetricsDoor
 from roadstead.serving.observation import COUNTERS_FOLDER, reserve_counters, set_up_logging

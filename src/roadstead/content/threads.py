@@ -1,6 +1,6 @@
 """Threads for work that leaves the interpreter's lock: hashing, reading and writing files, checking passwords.
 
-The threads that need the lock stay on one core of a worker's own (see `serving.core`), where what they share is in its cache. These
+The threads that need the lock stay on one core of a worker's own (see `serving.affinity`), where what they share is in its cache. These
 may run on any.
 """
 
