@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import msgspec
 
@@ -17,18 +19,21 @@ from roadstead.apis.distribution.tokens import TokenDoor
 from roadstead.content.observed import ObservedStore
 from roadstead.content.opening import open_store
 from roadstead.content.store import ContentStore
+from roadstead.content.threads import thread_pool
 from roadstead.metadata import migrations
 from roadstead.metadata.database import Database, open_database
 from roadstead.oci.reference import DEFAULT_PROJECT
 from roadstead.registry.registry import Registry
+from roadstead.serving.affinity import own_core
 from roadstead.serving.front import Application, Door, Front, PlainDoor
 from roadstead.serving.health import HealthDoor, MetricsDoor
-from roadstead.serving.observation import reserve_counters, set_up_logging
+from roadstead.serving.observation import COUNTERS_FOLDER, reserve_counters, set_up_logging
 from roadstead.serving.trust import trust_doors
 from roadstead.settings import Settings
 from roadstead.upkeep.schedule import repeat
 from roadstead.upkeep.uploads import expire_uploads
 
+_STREAMS = 16  # threads of a worker that read ranges of files
 _FLUSH_PULLS_SECONDS = 5.0
 _FLUSH_USES_SECONDS = 1.0
 _EXPIRE_UPLOADS_SECONDS = 60.0
@@ -61,7 +66,7 @@ async def prepare(settings: Settings) -> str | None:
 
     Returns the administrator's password if one was made up. Raises Misconfigured, Unavailable.
     """
-    settings.data.mkdir(parents=True, exist_ok=True)
+    settings.make_data_directory()
     await migrations.upgrade(settings.database)
     async with open_system(settings) as system:
         given = settings.admin_password.get_secret_value() if settings.admin_password else None
@@ -86,6 +91,9 @@ class _Worker:
         self._stack = AsyncExitStack()
 
     async def start(self) -> Mapping[str, Door]:
+        asyncio.get_running_loop().set_default_executor(thread_pool(_STREAMS, "stream"))
+        if (folder := os.environ.get(COUNTERS_FOLDER)) is not None:
+            self._stack.enter_context(own_core(Path(folder)))
         system = await self._stack.enter_async_context(open_system(self._settings))
         await self._stack.enter_async_context(_repeated("flush pulls", system.registry.pulls.flush, _FLUSH_PULLS_SECONDS))
         await self._stack.enter_async_context(_repeated("flush uses", system.accounts.flush_uses, _FLUSH_USES_SECONDS))

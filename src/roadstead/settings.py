@@ -112,7 +112,7 @@ class Settings(BaseSettings):
     @classmethod
     def _listen_is_host_and_port(cls, value: str) -> str:
         host, _, port = value.rpartition(":")
-        if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
             raise ValueError("write host and port, as in 127.0.0.1:5000 or [::1]:5000")
         return value
 
@@ -190,6 +190,13 @@ class Settings(BaseSettings):
         # The public address is in every certificate: it is what clients type, whatever else was asked for.
         return SelfSigned(directory, self.tls_names or None, public if self.tls_names else (*listening, *public))
 
+    def make_data_directory(self) -> None:
+        """Make the data directory if it is not there. Raises Misconfigured."""
+        try:
+            self.data.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Misconfigured(f"The data directory {self.data.absolute()} cannot be made: {error.strerror}.") from error
+
     def site(self) -> Site:
         """What the doors must know."""
         networks: Networks = tuple(ip_network(part) for part in self.trusted_proxies)
@@ -217,7 +224,7 @@ def load() -> Settings:
     """Read the settings. Raises Misconfigured with a line for each one that is wrong."""
     try:
         return Settings()
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise Misconfigured(f"The configuration file {_config_file()} is not valid TOML: {error}.") from error
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, one['loc']))}: {_reason(one)}" for one in error.errors(include_url=False)]

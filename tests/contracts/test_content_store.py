@@ -239,7 +239,7 @@ async def test_equal_content_twice_has_two_keys(store: ContentStore) -> None:
 
 @pytest.mark.parametrize("part", [1, 70_001, 5 * MIB - 1, 5 * MIB, 5 * MIB + 1, 7 * MIB])
 async def test_an_upload_goes_on_in_another_replica(replicas: Replicas, part: int) -> None:
-    content = sample(part * 3 + 11)
+    content = sample(part * 3 + part // 2)
     progress = await (await replicas.another()).begin({"sha512"})
     for start in range(0, len(content), part):
         progress = await upload_part(await replicas.another(), progress, content[start : start + part])
@@ -335,6 +335,15 @@ async def test_discarding_what_was_suspended_leaves_nothing(store: ContentStore,
     assert await listed(store) == {}
     with pytest.raises(UploadUnknown):
         await (await store.resume(progress.state)).seal()
+
+
+@pytest.mark.parametrize("length", [0, 100, 9 * MIB])
+async def test_discarding_what_was_just_sealed_leaves_nothing(store: ContentStore, length: int) -> None:
+    writer = await store.resume((await upload_part(store, await store.begin(), sample(length))).state)
+    await writer.write(sample(length))
+    await writer.seal()
+    await writer.discard()
+    assert await listed(store) == {}
 
 
 async def test_discarding_bytes_that_are_gone_is_no_error(store: ContentStore) -> None:

@@ -39,6 +39,7 @@ def show_server_log(request: pytest.FixtureRequest) -> Iterator[None]:
     server: RoadsteadServer = request.getfixturevalue("registry")
     before = server.log.stat().st_size
     yield
+    assert server.exit_status is None, f"the server died with status {server.exit_status}\n{server.last_lines()}"
     with server.log.open("rb") as log:
         log.seek(before)
         print(f"--- {server.log} ---\n{log.read().decode(errors='replace')}")  # noqa: T201 - for pytest's report

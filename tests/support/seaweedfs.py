@@ -14,6 +14,7 @@ import sysconfig
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +54,15 @@ class SeaweedFS:
     def fresh_bucket(self) -> str:
         """Make an empty bucket that nobody else uses; return its name. It goes when the server goes."""
         bucket = f"t-{secrets.token_hex(6)}"
-        self.client().create_bucket(Bucket=bucket)
+        self._client.create_bucket(Bucket=bucket)
         return bucket
 
     def client(self) -> Any:
         """A blocking S3 client, for tests to look behind the store's back."""
+        return self._client
+
+    @cached_property
+    def _client(self) -> Any:
         return botocore.session.get_session().create_client(
             "s3",
             region_name=REGION,
@@ -70,7 +75,7 @@ class SeaweedFS:
     def accepts_objects(self) -> bool:
         """Whether the gateway, the filer and a volume behind it all work already."""
         with suppress(BotoCoreError, ClientError):
-            self.client().put_object(Bucket=self.fresh_bucket(), Key="ready", Body=b"ready")
+            self._client.put_object(Bucket=self.fresh_bucket(), Key="ready", Body=b"ready")
             return True
         return False
 

@@ -12,7 +12,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -70,6 +69,11 @@ class RoadsteadServer:
         assert self._process is not None, "the server is not running"
         return self._process.pid
 
+    @property
+    def exit_status(self) -> int | None:
+        """How the main process ended by itself (negative: the signal that killed it); None while it runs or if it was stopped."""
+        return None if self._process is None else status_of(self._process.pid)
+
     def start(self) -> None:
         """Start, and return when `/health/ready` answers 200. Raises ServerError if that does not happen in time."""
         assert self._process is None, "the server is already running"
@@ -89,21 +93,22 @@ class RoadsteadServer:
 
     def stop(self) -> int:
         """Ask the server to finish (SIGTERM); return its exit status. Raises ServerError if it stays."""
-        process, self._process = self._process, None
-        assert process is not None, "the server is not running"
-        process.terminate()
+        os.kill(self.pid, signal.SIGTERM)
         try:
-            return process.wait(DEADLINE)
-        except subprocess.TimeoutExpired:
-            raise ServerError(f"the server did not stop within {DEADLINE:.0f} s of SIGTERM\n{self.last_lines()}") from None
+            self._until(lambda: self.exit_status is not None, "stop on SIGTERM")
+            return self.exit_status or 0
         finally:
-            self._sweep(process)
+            self.kill()
 
     def kill(self) -> None:
         """SIGKILL to every process of the server at once; returns when they are gone. No error if it does not run."""
-        process, self._process = self._process, None
-        if process is not None:
-            self._sweep(process)
+        if self._process is None:
+            return
+        os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait(DEADLINE)
+        self._process = None
+        # The workers are not our children, so they cannot be waited for; but a restart needs their port.
+        self._until(lambda: not listening(self.port, self.address), "let go of its port")
 
     def http(self, *, anonymous: bool = False, timeout: float = 30.0) -> httpx2.Client:
         """A client for requests made by hand, as the administrator (Basic) or as nobody. Paths are relative to the server's root."""
@@ -115,17 +120,9 @@ class RoadsteadServer:
         """The end of the log, for messages."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-count:])
 
-    def _sweep(self, process: subprocess.Popen[bytes]) -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait(DEADLINE)
-        # The workers are not our children, so they cannot be waited for; but a restart needs their port.
-        self._until(lambda: not listening(self.port, self.address), "let go of its port")
-
     def _is_ready(self) -> bool:
-        assert self._process is not None
-        if self._process.poll() is not None:
-            raise ServerError(f"the server ended with status {self._process.returncode}\n{self.last_lines()}")
+        if self.exit_status is not None:
+            raise ServerError(f"the server ended with status {self.exit_status}\n{self.last_lines()}")
         try:
             # Whether its certificate is good is a question for tests, not for its start.
             context = ssl._create_unverified_context() if self.tls else None
@@ -147,6 +144,17 @@ def poll(condition: Callable[[], bool], deadline: float = DEADLINE) -> bool:
             return False
         time.sleep(0.02)
     return True
+
+
+def status_of(child: int) -> int | None:
+    """The exit status of a child process (negative: the signal that killed it), None while it runs.
+
+    The child is left a zombie, so that its id, and the process group's of the same number, cannot become a stranger's before `kill`.
+    """
+    ended = os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    if ended is None:
+        return None
+    return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
 
 
 def free_port(address: str = "127.0.0.1") -> int:

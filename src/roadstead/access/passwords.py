@@ -12,12 +12,12 @@ import hmac
 import secrets
 import time
 from collections import OrderedDict
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
 
+from roadstead.content.threads import thread_pool
 from roadstead.errors import InvalidAccount
 from roadstead.metadata.accounts import AccountState
 
@@ -75,7 +75,7 @@ class PasswordChecker:
     def __init__(self) -> None:
         self._key = secrets.token_bytes(32)
         self._remembered: OrderedDict[bytes, tuple[float, str]] = OrderedDict()
-        self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="argon2")
+        self._threads = thread_pool(2, "argon2")
         self._nobody = hash_password(secrets.token_hex(16))
 
     async def check(self, account: AccountState | None, name: str, password: str) -> bool:

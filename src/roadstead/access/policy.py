@@ -132,7 +132,9 @@ def unknown_project(project: str) -> ProjectUnknown:
 
 
 def visible_projects(actor: Actor) -> ProjectScope:
-    """Which repositories a listing or search across projects shows to the actor."""
+    """Which repositories a listing or search shows to the actor. Raises InsufficientScope if the token in hand hides some of them."""
+    if not actor.anonymous and actor.scope is not None and not actor.scope.catalog:
+        raise InsufficientScope
     if actor.robot is not None:
         seeing = frozenset(name for name, actions in actor.robot.projects.items() if Action.PULL in actions or Action.SEE in actions)
         return ProjectScope(everything="*" in seeing, names=seeing, only_ids=actor.limits.project_ids)

@@ -24,8 +24,8 @@ app.add_typer(administration.robot, name="robot")
 @app.command()
 def serve(
     data: DataOption = None,
-    listen: Annotated[str | None, typer.Option(help="Host and port to listen on.  [default: 127.0.0.1:5000]")] = None,
-    workers: Annotated[int | None, typer.Option(help="HTTP worker processes.  [default: one per core, at most 4]")] = None,
+    listen: Annotated[str | None, typer.Option(help="Host and port to listen on (default: 127.0.0.1:5000).")] = None,
+    workers: Annotated[int | None, typer.Option(help="HTTP worker processes (default: one per core, at most 4).")] = None,
     config: ConfigOption = None,
 ) -> None:
     """Start the registry in the foreground: HTTP workers and one job worker. Makes what is missing."""

@@ -10,8 +10,8 @@ import typer
 
 from roadstead.settings import CONFIG_VARIABLE, PREFIX, Settings, load
 
-DataOption = Annotated[Path | None, typer.Option(help="Directory of the registry's data.  [default: ./roadstead-data]")]
-ConfigOption = Annotated[Path | None, typer.Option(help="Configuration file.  [default: ./roadstead.toml, if there is one]")]
+DataOption = Annotated[Path | None, typer.Option(help="Directory of the registry's data (default: ./roadstead-data).")]
+ConfigOption = Annotated[Path | None, typer.Option(help="Configuration file (default: ./roadstead.toml, if there is one).")]
 
 
 def apply(config: Path | None = None, **options: Path | str | int | None) -> Settings:

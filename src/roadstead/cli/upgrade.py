@@ -12,6 +12,6 @@ from roadstead.settings import Settings
 
 def run(settings: Settings) -> None:
     """Migrate, and say so."""
-    settings.data.mkdir(parents=True, exist_ok=True)
+    settings.make_data_directory()
     asyncio.run(migrations.upgrade(settings.database))
     typer.echo(f"The database is at schema {migrations.HEAD}.")

@@ -25,7 +25,6 @@ import asyncio
 import errno
 import os
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -40,6 +39,7 @@ from roadstead.content.hashing import Hashes, HashStates, wanted
 from roadstead.content.keys import is_key, new_key
 from roadstead.content.state import decode, progress
 from roadstead.content.store import LocalFile, Opened, Progress, Sealed, Span, StoredKey, UploadState
+from roadstead.content.threads import thread_pool
 from roadstead.errors import ContentDamaged, StorageFull, StoreFailed, Unavailable, UploadUnknown
 from roadstead.oci.digest import Digest
 
@@ -82,7 +82,7 @@ class FilesystemStore:
         self._content = root.absolute() / "content"
         self.disk = disk or Disk()
         self.boot = boot_id() if boot is None else boot
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="content")
+        self._threads = thread_pool(threads, "content")
 
     @property
     def name(self) -> str:
@@ -106,9 +106,11 @@ class FilesystemStore:
         return decode(state, FileState).key
 
     async def resume(self, state: UploadState, expected: int | None = None) -> FileWriter:
-        """Open the file and cut it to the state's offset."""
+        """Open the file and cut it to the state's offset; a new upload's file is opened with its first bytes."""
         decoded = decode(state, FileState)
-        opening = self.start(self._open_upload, decoded)
+        if not decoded.offset:
+            return FileWriter(self, decoded, None)
+        opening = self.start(self.open_upload, decoded)
         try:
             return FileWriter(self, decoded, await asyncio.shield(opening))
         except asyncio.CancelledError:
@@ -178,7 +180,7 @@ class FilesystemStore:
         except FileNotFoundError:
             return None
 
-    def _open_upload(self, state: FileState) -> int:
+    def open_upload(self, state: FileState) -> int:
         """The descriptor of the upload's file, cut to the state's offset. The file is made only for the upload's first byte."""
         if not state.offset:
             return self._cut(self.disk.open(self.path(state.key), os.O_RDWR | os.O_CREAT), 0)
@@ -217,7 +219,7 @@ class FilesystemStore:
 class FileWriter:
     """An upload into one file. Methods without `async` whose name ends in `_now` run in a thread of the store, one at a time."""
 
-    def __init__(self, store: FilesystemStore, state: FileState, descriptor: int) -> None:
+    def __init__(self, store: FilesystemStore, state: FileState, descriptor: int | None) -> None:
         self._store = store
         self._disk = store.disk
         self._state = state
@@ -229,6 +231,7 @@ class FileWriter:
         self._waiting = 0
         self._behind = Behind()
         self._lost = False
+        self._ended = False
 
     @property
     def offset(self) -> int:
@@ -317,13 +320,16 @@ class FileWriter:
         self._store.unlink(self._state.key)
 
     def _close_now(self) -> None:
+        self._ended = True
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             self._disk.close(descriptor)
 
     def _open_descriptor(self) -> int:
-        if self._descriptor is None:
+        if self._ended:
             raise ValueError("this writer has ended")
+        if self._descriptor is None:
+            self._descriptor = self._store.open_upload(self._state)
         return self._descriptor
 
 

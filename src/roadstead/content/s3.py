@@ -207,7 +207,7 @@ class S3Store:
         with translated():
             async for page in self.client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=self.path(key)):
                 for upload in page.get("Uploads", []):
-                    await self._abort(upload["Key"], upload["UploadId"])
+                    await self.abort(upload["Key"], upload["UploadId"])
         await self.delete_names(self.path(key))
 
     async def keys(self) -> AsyncIterator[StoredKey]:
@@ -284,7 +284,8 @@ class S3Store:
     async def _fetch_tail(self, state: S3State) -> bytes:
         return await self.read(state.tail.name, state.tail.size) if state.tail else b""
 
-    async def _abort(self, name: str, upload_id: str) -> None:
+    async def abort(self, name: str, upload_id: str) -> None:
+        """Abort a multipart upload, if it is still there."""
         with suppress(UploadUnknown), translated():
             await self.client.abort_multipart_upload(Bucket=self.bucket, Key=name, UploadId=upload_id)
 
@@ -344,7 +345,7 @@ class S3Writer:
     async def discard(self) -> None:
         """Remove all that there is of the key."""
         await self._behind.settle()
-        if self._accepted:
+        if self._accepted or self._finished:
             await self._store.delete(self._state.key)
 
     def _job(self, work: Coroutine[Any, Any, R]) -> asyncio.Task[R]:
@@ -363,18 +364,18 @@ class S3Writer:
 
     async def _send_part(self, body: io.BytesIO) -> None:
         """Send the next part. Only then the state knows it."""
-        md5, upload_id, size = await self._digest(body), await self._upload_id(), body.getbuffer().nbytes
+        await self._ensure_upload()
+        md5, size = await self._digest(body), body.getbuffer().nbytes
         with translated():
             answer = await self._store.client.upload_part(
                 Bucket=self._store.bucket,
                 Key=self._store.path(self._state.key),
-                UploadId=upload_id,
+                UploadId=self._state.upload_id,
                 PartNumber=len(self._state.parts) + 1,
                 Body=body,
                 ContentMD5=md5,
             )
-        parts = (*self._state.parts, Part(answer["ETag"], size))
-        self._advance(upload_id=upload_id, parts=parts, tail=None)
+        self._advance(parts=(*self._state.parts, Part(answer["ETag"], size)), tail=None)
 
     async def _send_tail(self, body: io.BytesIO) -> None:
         tail = Tail(f"{self._store.path(self._state.key)}.{secrets.token_hex(4)}", body.getbuffer().nbytes)
@@ -393,12 +394,12 @@ class S3Writer:
             self._state, **changes, offset=self._hashed, hashes=self._hashes.export(), forgotten=forgotten
         )
 
-    async def _upload_id(self) -> str:
-        if self._state.upload_id:
-            return self._state.upload_id
-        with translated():
-            answer = await self._store.client.create_multipart_upload(Bucket=self._store.bucket, Key=self._store.path(self._state.key))
-        return answer["UploadId"]
+    async def _ensure_upload(self) -> None:
+        """Known to the state at once, even if no part follows: nothing else could ever abort it."""
+        if not self._state.upload_id:
+            with translated():
+                answer = await self._store.client.create_multipart_upload(Bucket=self._store.bucket, Key=self._store.path(self._state.key))
+            self._state = msgspec.structs.replace(self._state, upload_id=answer["UploadId"])
 
     async def _seal(self, algorithms: frozenset[str]) -> Sealed:
         if not self._finished and not self._state.parts:
@@ -412,8 +413,10 @@ class S3Writer:
         return Sealed(self._state.key, self._accepted, {algorithm: digests[algorithm] for algorithm in algorithms})
 
     async def _put_whole(self) -> None:
-        body = self._take()
-        await self._store.put(self._store.path(self._state.key), body, await self._digest(body))
+        body, name = self._take(), self._store.path(self._state.key)
+        await self._store.put(name, body, await self._digest(body))
+        if self._state.upload_id:
+            await self._store.abort(name, self._state.upload_id)
 
     async def _complete(self) -> None:
         """Send what is left and complete. If the upload is gone, an earlier completion whose answer was lost may have done it."""
@@ -504,7 +507,7 @@ def client_config(settings: S3Settings) -> AioConfig:
         max_pool_connections=CONNECTIONS,
         connect_timeout=10,
         read_timeout=60,
-        retries={"mode": "standard", "max_attempts": 4},
+        retries={"mode": "standard", "total_max_attempts": 3},
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         s3={"payload_signing_enabled": False, "addressing_style": "path" if settings.endpoint else "auto"},

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Connection, Exists, and_, bindparam, delete, exists, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Exists, and_, bindparam, delete, exists, or_, select, update
 
 from roadstead.metadata.database import Database
 from roadstead.metadata.projects import ProjectScope
@@ -65,23 +65,32 @@ class BlobSelects:
         return None if row is None else BlobRow(row[0], row[1], row[2], row[3], from_microseconds(row[4]))
 
 
+_FIND = (
+    select(contents.c.id, contents.c.size, contents.c.store, contents.c.key)
+    .join_from(digests, contents)
+    .where(digests.c.digest == bindparam("digest"))
+)
+
+
 def find(connection: Connection, digest: Digest) -> ContentRow | None:
     """The live content known by `digest`."""
-    statement = select(contents.c.id, contents.c.size, contents.c.store, contents.c.key)
-    row = connection.execute(statement.join_from(digests, contents).where(digests.c.digest == digest)).first()
+    row = connection.execute(_FIND, {"digest": digest}).first()
     return row and ContentRow(*row)
+
+
+_VISIBLE_OF = (
+    select(digests.c.digest, digests.c.content_id)
+    .join_from(digests, blob_links, blob_links.c.content_id == digests.c.content_id)
+    .where(blob_links.c.repository_id == bindparam("repository_id"), digests.c.digest.in_(bindparam("digests", expanding=True)))
+)
 
 
 def visible(connection: Connection, repository_id: int, wanted: Iterable[Digest]) -> dict[str, int]:
     """Those of `wanted` that the repository sees: digest → content id."""
-    statement = (
-        select(digests.c.digest, digests.c.content_id)
-        .join_from(digests, blob_links, blob_links.c.content_id == digests.c.content_id)
-        .where(blob_links.c.repository_id == repository_id)
-    )
     found: dict[str, int] = {}
     for some in batched(wanted):
-        found.update((digest, content_id) for digest, content_id in connection.execute(statement.where(digests.c.digest.in_(some))))
+        rows = connection.execute(_VISIBLE_OF, {"repository_id": repository_id, "digests": some})
+        found.update((digest, content_id) for digest, content_id in rows)
     return found
 
 
@@ -126,10 +135,12 @@ def replace_key(connection: Connection, content_id: int, old_key: str, new_key: 
     return connection.execute(statement.values(key=new_key, store=store)).rowcount == 1
 
 
+_REVIVE = update(contents).where(contents.c.id == bindparam("the_id"), contents.c.state == "stored").values(doomed_at=None)
+
+
 def link(connection: Connection, repository_id: int, content_id: int, account_id: int | None, now: datetime) -> bool:
     """Make a content visible in a repository and clear its doom; False if the collector has taken it meanwhile."""
-    alive = update(contents).where(contents.c.id == content_id, contents.c.state == "stored").values(doomed_at=None)
-    if connection.execute(alive).rowcount == 0:
+    if connection.execute(_REVIVE, {"the_id": content_id}).rowcount == 0:
         return False
     row = {"repository_id": repository_id, "content_id": content_id, "linked_by": account_id, "linked_at": now, "touched_at": now}
     if not insert_new(connection, blob_links, row):
@@ -142,14 +153,28 @@ def touch(connection: Connection, repository_id: int, content_id: int, now: date
     return touch_all(connection, repository_id, [content_id], now) == 1
 
 
-def touch_all(connection: Connection, repository_id: int, content_ids: Collection[int], now: datetime) -> int:
-    """Give these links their full grace again; returns how many of them are there.
+_TOUCH = (
+    update(blob_links)
+    .where(blob_links.c.repository_id == bindparam("the_repository_id"))
+    .where(blob_links.c.content_id.in_(bindparam("content_ids", expanding=True)))
+    .values(touched_at=bindparam("touched_at"))
+)
 
-    A push that relies on links touches them in its transaction: a collector at work at the same time then sees a
-    changed row and leaves it alone.
-    """
-    statement = update(blob_links).where(blob_links.c.repository_id == repository_id).values(touched_at=now)
-    return sum(connection.execute(statement.where(blob_links.c.content_id.in_(some))).rowcount for some in batched(content_ids))
+
+def touch_all(connection: Connection, repository_id: int, content_ids: Collection[int], now: datetime) -> int:
+    """Give these links their full grace again; returns how many of them are there."""
+    fixed = {"the_repository_id": repository_id, "touched_at": now}
+    return sum(connection.execute(_TOUCH, {**fixed, "content_ids": some}).rowcount for some in batched(content_ids))
+
+
+def rely_on(connection: Connection, repository_id: int, wanted: Collection[Digest], now: datetime) -> dict[str, int]:
+    """As `visible`, and touch the links in this transaction: from here on nobody else takes them away before it ends."""
+    while True:
+        seen = visible(connection, repository_id, wanted)
+        content_ids = set(seen.values())
+        if touch_all(connection, repository_id, content_ids, now) == len(content_ids):
+            return seen
+        # One of them was unlinked between the two statements (PostgreSQL): look again.
 
 
 def unlink(connection: Connection, repository_id: int, digest: Digest, now: datetime) -> bool:
@@ -167,7 +192,8 @@ def unlink(connection: Connection, repository_id: int, digest: Digest, now: date
 
 def _lock(connection: Connection, content_id: int) -> None:
     """Wait for other transactions on this content, so that two unlinks at once cannot each take the other's link for a reason to live."""
-    connection.execute(select(contents.c.id).where(contents.c.id == content_id).with_for_update())
+    # FOR NO KEY UPDATE: rows that refer to the content may still be inserted, or a push that waits for us could be waited for by us.
+    connection.execute(select(contents.c.id).where(contents.c.id == content_id).with_for_update(key_share=True))
 
 
 def _doom_if_unlinked(connection: Connection, content_id: int, now: datetime) -> None:
@@ -175,29 +201,55 @@ def _doom_if_unlinked(connection: Connection, content_id: int, now: datetime) ->
     connection.execute(update(contents).where(contents.c.id == content_id, contents.c.doomed_at.is_(None), ~linked).values(doomed_at=now))
 
 
-def _referenced_in_repository() -> Exists:
+def touch_named(connection: Connection, manifest_id: int, now: datetime) -> None:
+    """Give the links of what a manifest names, in its repository, their full grace again."""
+    repository = select(manifests.c.repository_id).where(manifests.c.id == manifest_id).scalar_subquery()
+    this = manifest_references.c.manifest_id == manifest_id
+    mine = or_(_named_by_content().where(this), _named_by_digest().where(this))
+    connection.execute(update(blob_links).where(blob_links.c.repository_id == repository, mine).values(touched_at=now))
+
+
+def _named_by_content() -> Exists:
+    """Whether a manifest names the content of a link."""
+    return exists().where(manifest_references.c.content_id == blob_links.c.content_id)
+
+
+def _named_by_digest() -> Exists:
+    """Whether a manifest names it that was pushed before the content was here, or before it came again."""
     return (
         exists()
-        .where(manifest_references.c.content_id == blob_links.c.content_id)
-        .where(manifests.c.id == manifest_references.c.manifest_id)
-        .where(manifests.c.repository_id == blob_links.c.repository_id, manifests.c.deleted_at.is_(None))
+        .where(digests.c.content_id == blob_links.c.content_id)
+        .where(manifest_references.c.digest == digests.c.digest, manifest_references.c.content_id.is_(None))
     )
 
 
+def _referenced_in_repository() -> ColumnElement[bool]:
+    live = (
+        manifests.c.id == manifest_references.c.manifest_id,
+        manifests.c.repository_id == blob_links.c.repository_id,
+        manifests.c.deleted_at.is_(None),
+    )
+    return or_(_named_by_content().where(*live), _named_by_digest().where(*live))
+
+
 def unlink_loose(connection: Connection, untouched_since: datetime, now: datetime, limit: int) -> int:
-    """Unlink up to `limit` loose links that nobody has touched since; doom contents that thereby lost their last link."""
+    """Unlink up to `limit` loose links that nobody has touched since; doom contents that thereby lost their last link.
+
+    What somebody else works on at the moment is left for the next time, so that pushes never wait in a circle with this.
+    """
     loose = and_(blob_links.c.touched_at < untouched_since, ~_referenced_in_repository())
-    rows = connection.execute(select(blob_links.c.repository_id, blob_links.c.content_id).where(loose).limit(limit)).all()
+    links = select(blob_links.c.repository_id, blob_links.c.content_id).join(contents, contents.c.id == blob_links.c.content_id)
+    idle = links.where(loose).limit(limit).with_for_update(of=[blob_links, contents], skip_locked=True, key_share=True)
+    rows = connection.execute(idle).all()
     for repository_id, content_id in rows:
         here = (blob_links.c.repository_id == repository_id, blob_links.c.content_id == content_id)
-        _lock(connection, content_id)
         if connection.execute(delete(blob_links).where(*here, loose)).rowcount:
             _doom_if_unlinked(connection, content_id, now)
     return len(rows)
 
 
 def take_doomed(connection: Connection, doomed_before: datetime, limit: int) -> list[ContentRow]:
-    """Mark up to `limit` contents whose grace is over as being deleted, and forget their digests; also those a crash left marked.
+    """Mark up to `limit` contents whose grace is over as being deleted, and forget what they are called; also those a crash left marked.
 
     Compare-and-swap: a content that was linked meanwhile is not taken.
     """
@@ -209,11 +261,11 @@ def take_doomed(connection: Connection, doomed_before: datetime, limit: int) -> 
         swap = update(contents).where(contents.c.id == row.id, over, ~linked).values(state="deleting")
         if row.state == "deleting" or connection.execute(swap).rowcount:
             connection.execute(delete(digests).where(digests.c.content_id == row.id))
+            connection.execute(update(manifest_references).where(manifest_references.c.content_id == row.id).values(content_id=None))
             taken.append(ContentRow(row.id, row.size, row.store, row.key))
     return taken
 
 
 def forget(connection: Connection, content_id: int) -> None:
     """Remove the row of a content whose bytes have been deleted."""
-    connection.execute(update(manifest_references).where(manifest_references.c.content_id == content_id).values(content_id=None))
     connection.execute(delete(contents).where(contents.c.id == content_id, contents.c.state == "deleting"))

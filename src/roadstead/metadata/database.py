@@ -5,6 +5,7 @@ Queries are plain synchronous functions of a SQLAlchemy `Connection`. `Database.
 
 * SQLite: one writer thread per process takes all waiting transactions as one batch: BEGIN IMMEDIATE (a deferred BEGIN that turns into a
   writer fails with "database is locked" as soon as another process writes), a savepoint for each, one COMMIT with one fsync for all.
+  What need not wait for the disk runs on the loop's own thread while nobody else writes: that is quicker than waking another thread.
   Reads run in a few threads, hot selects on a read-only connection on the loop itself, as they take some 5 µs.
 * PostgreSQL: `write` and `read` run on SQLAlchemy's asyncpg engine, hot selects on a raw asyncpg pool.
 
@@ -14,11 +15,14 @@ Queries are plain synchronous functions of a SQLAlchemy `Connection`. `Database.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
@@ -79,10 +83,16 @@ class Database(Protocol):
 
 
 async def open_database(url: str) -> Database:
-    """Open `sqlite:///path` or `postgresql://user:password@host/name`; the schema must be there (see `migrations.upgrade`)."""
+    """Open `sqlite:///path` or `postgresql://user:password@host/name`; the schema must be there (see `migrations.upgrade`).
+
+    Raises Misconfigured, DatabaseFailed.
+    """
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
-        return SqliteDatabase(sqlite_path(url))
+        try:
+            return SqliteDatabase(sqlite_path(url))
+        except (exc.DBAPIError, sqlite3.Error) as error:
+            raise translate(error) from error
     if parsed.get_backend_name() == "postgresql":
         return await PostgresDatabase.connect(url)
     raise Misconfigured(f"The database URL {parsed.render_as_string()} is neither sqlite:///… nor postgresql://….")
@@ -107,17 +117,22 @@ def translate(error: BaseException) -> RoadsteadError:
 # --- SQLite ---------------------------------------------------------------------------------------------------------------------
 
 
-def sqlite_engine(path: Path, *, write: bool, **options: Any) -> Engine:
-    """An engine on the file: its transactions are BEGIN IMMEDIATE if they `write`, and read-only snapshots if not."""
+def sqlite_engine(path: Path, *, write: bool, begin: bool = True, **options: Any) -> Engine:
+    """An engine on the file: its transactions are BEGIN IMMEDIATE if they `write`, and read-only snapshots if not.
+
+    Without `begin` it begins none: its user does.
+    """
     engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False}, **options)
 
     @event.listens_for(engine, "connect")
     def _connect(connection: sqlite3.Connection, _record: object) -> None:
         _prepare_sqlite(connection, write=write)
 
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+    if begin:
+
+        @event.listens_for(engine, "begin")
+        def _begin(connection: Connection) -> None:
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
     return engine
 
@@ -133,7 +148,100 @@ def _prepare_sqlite(connection: sqlite3.Connection, *, write: bool) -> None:
 class _Waiting(NamedTuple):
     work: Work[Any]
     durable: bool
-    done: Future[Any]
+    done: asyncio.Future[Any]
+
+
+class _Outcome(NamedTuple):
+    done: asyncio.Future[Any]
+    value: Any
+    failure: Exception | None
+
+
+class _SqlitePen:
+    """A connection that writes. Transactions are begun and ended on the driver's connection, which costs a tenth of what SQLAlchemy's own
+    bookkeeping of them does; for SQLAlchemy its connection stays in one transaction for ever.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._engine = sqlite_engine(path, write=True, begin=False)
+        self._connection = self._engine.connect()
+        driver = self._connection.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)
+        self._driver = driver
+
+    def pragma(self, text: str) -> None:
+        self._driver.execute(f"PRAGMA {text}")
+
+    def close(self) -> None:
+        self._connection.close()
+        self._engine.dispose()
+
+    def commit(self, batch: list[_Waiting]) -> list[_Outcome]:
+        """Run a batch as one transaction; if the database itself fails, run its members one by one, so that each gets its own answer."""
+        try:
+            self._driver.execute("BEGIN IMMEDIATE")
+            outcomes = [self._attempt(waiting, alone=len(batch) == 1) for waiting in batch]
+            self._driver.execute("COMMIT")
+        except Exception as error:  # a future that is never resolved would hang its request
+            self._roll_back()
+            if len(batch) > 1:
+                return [outcome for waiting in batch for outcome in self.commit([waiting])]
+            database_failed = isinstance(error, (exc.DBAPIError, sqlite3.Error)) and not isinstance(error, exc.IntegrityError)
+            return [_Outcome(batch[0].done, None, translate(error) if database_failed else error)]
+        return outcomes
+
+    def _attempt(self, waiting: _Waiting, *, alone: bool) -> _Outcome:
+        """Run one transaction of a batch so that its failure undoes its own changes only; a failure of the database itself is raised."""
+        if alone:
+            return _Outcome(waiting.done, waiting.work(self._connection), None)
+        self._driver.execute("SAVEPOINT one")
+        try:
+            outcome = _Outcome(waiting.done, waiting.work(self._connection), None)
+        except Exception as error:
+            if isinstance(error, exc.DBAPIError) and not isinstance(error, exc.IntegrityError):
+                raise
+            self._driver.execute("ROLLBACK TO one")
+            outcome = _Outcome(waiting.done, None, error)
+        self._driver.execute("RELEASE one")
+        return outcome
+
+    def _roll_back(self) -> None:
+        """Undo what is open. SQLite does so by itself after some failures (a full disk), so there may be nothing."""
+        with suppress(sqlite3.Error):
+            if self._driver.in_transaction:
+                self._driver.execute("ROLLBACK")
+
+
+class _Turnstile:
+    """One writer at a time, among the threads of this process and the processes on this file.
+
+    SQLite waits for its own lock by sleeping and looking again, for up to a tenth of a second; the kernel wakes who waits for a file's
+    lock at once.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._threads = threading.Lock()
+        self._file = path.with_name(f"{path.name}-turn").open("ab")
+
+    @contextmanager
+    def pass_through(self, *, wait: bool) -> Iterator[bool]:
+        """Hold the turn; without `wait`, say whether it was free."""
+        if not self._threads.acquire(blocking=wait):
+            yield False
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            try:
+                yield True
+            finally:
+                fcntl.flock(self._file, fcntl.LOCK_UN)
+        except BlockingIOError:
+            yield False
+        finally:
+            self._threads.release()
+
+    def close(self) -> None:
+        self._file.close()
 
 
 class _SqliteWriter(threading.Thread):
@@ -142,24 +250,43 @@ class _SqliteWriter(threading.Thread):
     def __init__(self, path: Path) -> None:
         super().__init__(name="sqlite-writer", daemon=True)
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
-        self._engine = sqlite_engine(path, write=True)
+        # Opened here and not in the thread, where a failure would leave every request waiting.
+        self._pen = _SqlitePen(path)
+        self._light_pen = _SqlitePen(path)
+        self._light_pen.pragma("synchronous=NORMAL")
+        self._light_pen.pragma("wal_autocheckpoint=0")  # a checkpoint waits for the disk
+        self._turnstile = _Turnstile(path)
+        self._loop = asyncio.get_running_loop()
         self.start()
 
     def submit(self, waiting: _Waiting) -> None:
         self._queue.put(waiting)
 
+    def try_at_once(self, waiting: _Waiting) -> _Outcome | None:
+        """Run a transaction that waits for no disk on the loop's own thread; None if anybody else writes, or waits to."""
+        if not self._queue.empty():
+            return None
+        with self._turnstile.pass_through(wait=False) as free:
+            return self._light_pen.commit([waiting])[0] if free else None
+
     def stop(self) -> None:
         self._queue.put(None)
         self.join()
+        self._light_pen.close()
+        self._turnstile.close()
 
     def run(self) -> None:
-        with self._engine.connect() as connection:
-            while (first := self._queue.get()) is not None:
-                if batch := self._gather(first):
-                    self._commit(connection, batch)
-        self._engine.dispose()
+        while (first := self._queue.get()) is not None:
+            with self._turnstile.pass_through(wait=True):
+                batch = self._gather(first)
+                self._pen.pragma(f"synchronous={'FULL' if any(waiting.durable for waiting in batch) else 'NORMAL'}")
+                outcomes = self._pen.commit(batch) if batch else []
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                self._loop.call_soon_threadsafe(_resolve, outcomes)
+        self._pen.close()
 
     def _gather(self, first: _Waiting) -> list[_Waiting]:
+        """All that is waiting, but for whose requests have given up; from here on giving up cancels nothing."""
         batch = [first]
         while len(batch) < _BATCH_LIMIT:
             try:
@@ -170,54 +297,17 @@ class _SqliteWriter(threading.Thread):
                 self._queue.put(None)  # stop after this batch
                 break
             batch.append(waiting)
-        # From here on a request that gives up no longer cancels its transaction.
-        return [waiting for waiting in batch if waiting.done.set_running_or_notify_cancel()]
-
-    def _commit(self, connection: Connection, batch: list[_Waiting]) -> None:
-        """Run a batch as one transaction; if the database itself fails, run its members one by one, so that each gets its own answer."""
-        outcomes: list[tuple[_Waiting, Any, Exception | None]] = []
-        try:
-            durable = any(waiting.durable for waiting in batch)
-            # On the driver's connection: SQLAlchemy would begin a transaction first, and inside one the pragma is refused.
-            _driver(connection).execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
-            with connection.begin():
-                for waiting in batch:
-                    outcomes.append((waiting, *_attempt(connection, waiting.work, alone=len(batch) == 1)))
-        except exc.DBAPIError as error:
-            if len(batch) > 1:
-                for waiting in batch:
-                    self._commit(connection, [waiting])
-            else:
-                batch[0].done.set_exception(error if isinstance(error, exc.IntegrityError) else translate(error))
-            return
-        except Exception as error:  # a future that is never resolved would hang its request
-            outcomes = [(waiting, None, error) for waiting in batch]
-        for waiting, value, failure in outcomes:
-            if failure is None:
-                waiting.done.set_result(value)
-            else:
-                waiting.done.set_exception(failure)
+        return [waiting for waiting in batch if not waiting.done.cancelled()]
 
 
-def _driver(connection: Connection) -> sqlite3.Connection:
-    driver = connection.connection.driver_connection
-    assert isinstance(driver, sqlite3.Connection)
-    return driver
-
-
-def _attempt(connection: Connection, work: Work[Any], *, alone: bool) -> tuple[Any, Exception | None]:
-    """Run `work` so that its failure undoes its own changes only; a failure of the database itself is raised."""
-    if alone:
-        return work(connection), None
-    try:
-        with connection.begin_nested():
-            return work(connection), None
-    except exc.DBAPIError as error:
-        if isinstance(error, exc.IntegrityError):
-            return None, error
-        raise
-    except Exception as error:  # handed to the one who asked
-        return None, error
+def _resolve(outcomes: list[_Outcome]) -> None:
+    for done, value, failure in outcomes:
+        if done.done():
+            continue  # the request was cancelled meanwhile
+        if failure is None:
+            done.set_result(value)
+        else:
+            done.set_exception(failure)
 
 
 class SqliteDatabase:
@@ -235,9 +325,14 @@ class SqliteDatabase:
 
     async def write(self, work: Work[T], *, durable: bool = True) -> T:
         """See `Database.write`."""
-        done: Future[T] = Future()
-        self._writer.submit(_Waiting(work, durable, done))
-        return await asyncio.wrap_future(done)
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        waiting = _Waiting(work, durable, done)
+        outcome = None if durable else self._writer.try_at_once(waiting)
+        if outcome is None:
+            self._writer.submit(waiting)
+        else:
+            _resolve([outcome])
+        return await done
 
     async def read(self, work: Work[T]) -> T:
         """See `Database.read`."""
@@ -309,7 +404,7 @@ class PostgresDatabase:
 
         try:
             pool = await asyncpg.create_pool(str(url), min_size=1, max_size=10, command_timeout=60)
-        except (OSError, asyncpg.PostgresError) as error:
+        except postgres_failures() as error:
             raise translate(error) from error
         return cls(postgres_engine(url), pool)
 
@@ -326,7 +421,7 @@ class PostgresDatabase:
             except exc.DBAPIError as error:
                 if getattr(error.orig, "sqlstate", None) not in _RETRIED_SQLSTATES or attempt == _PG_ATTEMPTS - 1:
                     raise translate(error) from error
-            except OSError as error:
+            except postgres_failures() as error:
                 raise translate(error) from error
         raise AssertionError("unreachable")
 
@@ -336,7 +431,7 @@ class PostgresDatabase:
             async with self._engine.connect() as connection:
                 await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
                 return await connection.run_sync(work)
-        except (exc.DBAPIError, OSError) as error:
+        except postgres_failures() as error:
             raise translate(error) from error
 
     def hot(self, statement: Select[Any]) -> HotSelect:
@@ -364,11 +459,9 @@ class _PostgresHot:
         self._positions = positions
 
     async def all(self, **values: object) -> list[Row]:
-        import asyncpg  # noqa: PLC0415 - already imported here, see connect
-
         try:
             rows = await self._pool.fetch(self._sql, *(values[name] for name in self._positions))
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except postgres_failures() as error:
             raise translate(error) from error
         return [tuple(row) for row in rows]
 
@@ -378,5 +471,30 @@ class _PostgresHot:
 
 
 def postgres_engine(url: str) -> AsyncEngine:
-    """SQLAlchemy's engine for a `postgresql://…` URL."""
-    return create_async_engine(make_url(url).set(drivername="postgresql+asyncpg"), pool_size=10, max_overflow=10, pool_pre_ping=False)
+    """SQLAlchemy's engine for a `postgresql://…` URL, which asyncpg reads as libpq would: `?sslmode=…` and the like may be in it.
+
+    A connection that the server has ended while it lay in the pool is replaced when it is taken out: a restart of PostgreSQL costs no
+    request that comes after it. That is known here without asking the server, which `pool_pre_ping` would do before each transaction.
+    """
+
+    def connect() -> Any:
+        import asyncpg  # noqa: PLC0415 - an SQLite site never pays for it
+
+        return asyncpg.connect(url)
+
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, pool_size=10, max_overflow=10, pool_pre_ping=False)
+
+    @event.listens_for(engine.sync_engine, "checkout")
+    def _checkout(connection: Any, _record: object, _proxy: object) -> None:
+        if connection.driver_connection.is_closed():
+            raise exc.DisconnectionError
+
+    return engine
+
+
+@cache
+def postgres_failures() -> tuple[type[Exception], ...]:
+    """What SQLAlchemy, asyncpg and the network raise when PostgreSQL fails; asyncpg's own errors come unwrapped while it connects."""
+    import asyncpg  # noqa: PLC0415 - an SQLite site never pays for it
+
+    return exc.DBAPIError, exc.TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError

@@ -39,10 +39,13 @@ class EventRow(msgspec.Struct, frozen=True):
 _FIELDS = tuple(events.c[field] for field in NewEvent.__struct_fields__)
 
 
+_ADD = events.insert()
+
+
 def add(connection: Connection, *new: NewEvent) -> None:
     """Record events."""
     if new:
-        connection.execute(events.insert(), [msgspec.structs.asdict(one) for one in new])
+        connection.execute(_ADD, [msgspec.structs.asdict(one) for one in new])
 
 
 def claim(connection: Connection, worker: str, until: datetime, now: datetime, limit: int) -> list[EventRow]:

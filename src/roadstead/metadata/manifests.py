@@ -6,10 +6,11 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Connection, Row, and_, bindparam, delete, exists, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, delete, select, update
 
+from roadstead.metadata import contents
 from roadstead.metadata.database import Database
-from roadstead.metadata.schema import blob_links, manifest_references, manifests, projects, repositories, tags
+from roadstead.metadata.schema import manifest_references, manifests, projects, repositories, tags
 from roadstead.metadata.statements import batched, insert_id
 from roadstead.oci.digest import Digest
 from roadstead.oci.reference import RepositoryName, TagName
@@ -102,10 +103,14 @@ class ManifestSelects:
 _LIVE = manifests.c.deleted_at.is_(None)
 
 
+_FIND_ID = select(manifests.c.id).where(
+    manifests.c.repository_id == bindparam("repository_id"), manifests.c.digest == bindparam("digest"), _LIVE
+)
+
+
 def find_id(connection: Connection, repository_id: int, digest: Digest) -> int | None:
     """The id of the live manifest of that digest."""
-    statement = select(manifests.c.id).where(manifests.c.repository_id == repository_id, manifests.c.digest == digest, _LIVE)
-    return connection.execute(statement).scalar()
+    return connection.execute(_FIND_ID, {"repository_id": repository_id, "digest": digest}).scalar()
 
 
 def add(connection: Connection, new: NewManifest) -> int:
@@ -127,17 +132,25 @@ def add(connection: Connection, new: NewManifest) -> int:
     return manifest_id
 
 
-def repush(connection: Connection, manifest_id: int, new: NewManifest) -> None:
-    """The same manifest came again: its media type is the newest push's, and content that was absent then may be here now."""
+def repush(connection: Connection, manifest_id: int, new: NewManifest) -> bool:
+    """The same manifest came again: its media type is the newest push's, and content that was absent then may be here now.
+
+    False if it was deleted meanwhile.
+    """
     values = {
         "media_type": new.media_type,
         "artifact_type": new.artifact_type,
         "pushed_at": new.pushed_at,
         "pushed_by": new.pushed_by,
     }
-    connection.execute(update(manifests).where(manifests.c.id == manifest_id).values(values))
+    if connection.execute(update(manifests).where(manifests.c.id == manifest_id, _LIVE).values(values)).rowcount == 0:
+        return False
     connection.execute(delete(manifest_references).where(manifest_references.c.manifest_id == manifest_id))
     _set_references(connection, manifest_id, new.references)
+    return True
+
+
+_ADD_REFERENCES = manifest_references.insert()
 
 
 def _set_references(connection: Connection, manifest_id: int, references: Iterable[ReferenceRow]) -> None:
@@ -146,7 +159,7 @@ def _set_references(connection: Connection, manifest_id: int, references: Iterab
         for position, one in enumerate(references)
     ]
     if rows:
-        connection.execute(manifest_references.insert(), rows)
+        connection.execute(_ADD_REFERENCES, rows)
 
 
 def missing(connection: Connection, repository_id: int, wanted: Collection[Digest]) -> list[Digest]:
@@ -160,15 +173,10 @@ def missing(connection: Connection, repository_id: int, wanted: Collection[Diges
 
 def delete_one(connection: Connection, manifest_id: int, now: datetime) -> bool:
     """Mark a manifest as deleted and give the links of its contents a last full grace; False if it was deleted already."""
+    # Links before manifests, as a push does: the other way round, the two could wait for each other.
+    contents.touch_named(connection, manifest_id, now)
     gone = update(manifests).where(manifests.c.id == manifest_id, _LIVE).values(deleted_at=now)
-    if connection.execute(gone).rowcount == 0:
-        return False
-    mine = (
-        exists().where(manifest_references.c.manifest_id == manifest_id).where(manifest_references.c.content_id == blob_links.c.content_id)
-    )
-    repository = select(manifests.c.repository_id).where(manifests.c.id == manifest_id).scalar_subquery()
-    connection.execute(update(blob_links).where(blob_links.c.repository_id == repository, mine).values(touched_at=now))
-    return True
+    return connection.execute(gone).rowcount == 1
 
 
 _REFERRER = (

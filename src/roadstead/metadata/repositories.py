@@ -47,15 +47,18 @@ class RepositorySelects:
         return None if row is None else PlaceRow(row[0], row[1], bool(row[2]), row[3])
 
 
+_FIND = select(repositories.c.id).where(
+    repositories.c.project_id == bindparam("project_id"), repositories.c.path == bindparam("path"), repositories.c.deleted_at.is_(None)
+)
+
+
 def ensure(connection: Connection, project_id: int, path: str, now: datetime) -> int:
     """The id of the live repository, made if it is not there."""
-    wanted = select(repositories.c.id).where(
-        repositories.c.project_id == project_id, repositories.c.path == path, repositories.c.deleted_at.is_(None)
-    )
-    found: int | None = connection.execute(wanted).scalar()
+    wanted = {"project_id": project_id, "path": path}
+    found: int | None = connection.execute(_FIND, wanted).scalar()
     if found is None:
-        insert_new(connection, repositories, {"project_id": project_id, "path": path, "created_at": now})
-        found = connection.execute(wanted).scalar_one()
+        insert_new(connection, repositories, {**wanted, "created_at": now})
+        found = connection.execute(_FIND, wanted).scalar_one()
     return found
 
 

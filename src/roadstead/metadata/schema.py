@@ -18,8 +18,8 @@
 
 Life of content, said once (the collector is `upkeep.collect`):
 
-* A link is *loose* when no live manifest of its repository refers to its content. A link that has been loose and untouched
-  (`blob_links.touched_at`) for the grace period may be unlinked. Pushing, mounting and a HEAD that answers 200 touch it.
+* A link is *loose* when no live manifest of its repository refers to its content, whichever of the two came first. A link that is loose
+  and was untouched (`blob_links.touched_at`) for the grace period may be unlinked. Pushing, mounting and a HEAD that answers 200 touch it.
 * The last unlink of a content sets `contents.doomed_at`; linking again, by push or mount, clears it, in the same row.
 * Bytes go only when `doomed_at` is older than a second grace period, longer than any presigned URL lives, by compare-and-swap on
   `doomed_at` and `state`: who links first wins, who collects first makes the content absent for everybody.
@@ -316,7 +316,9 @@ manifest_references = Table(
     Column("position", Integer, primary_key=True),
     Column("role", String, nullable=False),
     Column("digest", String, nullable=False),
-    _ref("content_id", "contents", nullable=True, index=True),
+    _ref("content_id", "contents", nullable=True),
+    Index("ix_manifest_references_content_id", "content_id", **_where("content_id IS NOT NULL")),
+    Index("ix_manifest_references_absent", "digest", **_where("content_id IS NULL")),
     CheckConstraint("role IN ('config', 'layer', 'manifest')", name="role"),
 )
 

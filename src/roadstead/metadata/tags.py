@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from roadstead.metadata.schema import manifests, tag_history, tags
 from roadstead.metadata.statements import insert_new
@@ -52,6 +52,11 @@ def names(connection: Connection, repository_id: int, after: str, limit: int) ->
     return list(connection.execute(statement).scalars())
 
 
+_NAMED = _TAGS.where(tags.c.repository_id == bindparam("repository_id"), tags.c.name == bindparam("name"))
+_LOCKED = _NAMED.with_for_update(of=tags)
+_MOVE = update(tags).where(tags.c.id == bindparam("the_id"))
+
+
 def point(
     connection: Connection, repository_id: int, name: TagName, manifest_id: int, digest: Digest, actor_id: int | None, now: datetime
 ) -> Digest | None:
@@ -61,7 +66,7 @@ def point(
     # The loop turns a second time only if the tag is deleted by somebody else between the two statements.
     while not insert_new(connection, tags, {"repository_id": repository_id, "name": name, "created_at": now, **stamp}):
         if (present := _locked(connection, repository_id, name)) is not None:
-            connection.execute(update(tags).where(tags.c.id == present.id).values(stamp))
+            connection.execute(_MOVE, {"the_id": present.id, **stamp})
             old = present.digest
             break
     if old != digest:
@@ -70,8 +75,7 @@ def point(
 
 
 def _locked(connection: Connection, repository_id: int, name: TagName) -> TagRow | None:
-    mine = _TAGS.where(tags.c.repository_id == repository_id, tags.c.name == name)
-    row = connection.execute(mine.with_for_update(of=tags)).first()
+    row = connection.execute(_LOCKED, {"repository_id": repository_id, "name": name}).first()
     return row and _row(row)
 
 
@@ -84,6 +88,9 @@ def remove(connection: Connection, repository_id: int, tag: TagRow, actor_id: in
     return True
 
 
+_RECORD = tag_history.insert()
+
+
 def _record(
     connection: Connection,
     repository_id: int,
@@ -94,4 +101,4 @@ def _record(
     now: datetime,
 ) -> None:
     row = {"repository_id": repository_id, "tag": tag, "old_digest": old, "new_digest": new, "actor_id": actor_id, "at": now}
-    connection.execute(tag_history.insert().values(row))
+    connection.execute(_RECORD, row)

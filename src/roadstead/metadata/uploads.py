@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Connection, delete, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, or_, select, update
 
 from roadstead.metadata.schema import uploads
 from roadstead.metadata.statements import insert_id
@@ -42,17 +42,34 @@ def add(connection: Connection, token: str, repository_id: int, account_id: int 
     return insert_id(connection, uploads, {**row, "offset": 0, "version": 0, "started_at": now, "touched_at": now})
 
 
+_FIND = select(*_COLUMNS).where(uploads.c.token == bindparam("token"), uploads.c.repository_id == bindparam("repository_id"))
+
+
 def find(connection: Connection, repository_id: int, token: str) -> UploadRow | None:
     """The upload of that token in that repository."""
-    statement = select(*_COLUMNS).where(uploads.c.token == token, uploads.c.repository_id == repository_id)
-    row = connection.execute(statement).first()
+    row = connection.execute(_FIND, {"token": token, "repository_id": repository_id}).first()
     return row and UploadRow(*row)
 
 
-def claim(connection: Connection, row: UploadRow, until: datetime, now: datetime) -> bool:
-    """Become the one writer of an upload for a while; False if it changed since `row` was read or has a writer."""
-    free = or_(uploads.c.claimed_until.is_(None), uploads.c.claimed_until < now)
-    return _swap(connection, row.id, row.version, free, claimed_until=until, touched_at=now)
+_START = bindparam("start", type_=uploads.c.offset.type)
+_CLAIM = (
+    update(uploads)
+    .where(uploads.c.token == bindparam("the_token"), uploads.c.repository_id == bindparam("the_repository_id"))
+    .where(or_(uploads.c.claimed_until.is_(None), uploads.c.claimed_until < bindparam("now", type_=uploads.c.touched_at.type)))
+    .where(or_(_START.is_(None), uploads.c.offset == _START))
+    .values(version=uploads.c.version + 1, claimed_until=bindparam("claimed_until"), touched_at=bindparam("touched_at"))
+    .returning(*_COLUMNS)
+)
+
+
+def claim(connection: Connection, repository_id: int, token: str, start: int | None, until: datetime, now: datetime) -> UploadRow | None:
+    """Become the one writer of an upload for a while; the row carries the new version.
+
+    None if there is no such upload, it has a writer, or it does not stand at `start` (None: wherever it stands).
+    """
+    wanted = {"the_token": token, "the_repository_id": repository_id, "start": start, "now": now}
+    row = connection.execute(_CLAIM, {**wanted, "claimed_until": until, "touched_at": now}).first()
+    return None if row is None else UploadRow(*row)
 
 
 def renew(connection: Connection, upload_id: int, version: int, until: datetime, now: datetime) -> bool:
@@ -61,19 +78,39 @@ def renew(connection: Connection, upload_id: int, version: int, until: datetime,
     return connection.execute(update(uploads).where(*mine).values(claimed_until=until, touched_at=now)).rowcount == 1
 
 
+_ADVANCE = (
+    update(uploads)
+    .where(uploads.c.id == bindparam("the_id"), uploads.c.version == bindparam("the_version"))
+    .values(
+        version=uploads.c.version + 1,
+        offset=bindparam("offset"),
+        state=bindparam("state"),
+        claimed_until=None,
+        touched_at=bindparam("touched_at"),
+    )
+)
+
+
 def advance(connection: Connection, upload_id: int, version: int, offset: int, state: bytes, now: datetime) -> bool:
     """Record progress and give up the claim; False if somebody else changed the upload meanwhile."""
-    return _swap(connection, upload_id, version, offset=offset, state=state, claimed_until=None, touched_at=now)
+    values = {"the_id": upload_id, "the_version": version, "offset": offset, "state": state, "touched_at": now}
+    return connection.execute(_ADVANCE, values).rowcount == 1
 
 
-def _swap(connection: Connection, upload_id: int, version: int, *conditions: object, **values: object) -> bool:
-    statement = update(uploads).where(uploads.c.id == upload_id, uploads.c.version == version, *conditions)  # type: ignore[arg-type]
-    return connection.execute(statement.values(version=version + 1, **values)).rowcount == 1
+_REMOVE = delete(uploads).where(uploads.c.id == bindparam("the_id"))
 
 
 def remove(connection: Connection, upload_id: int) -> bool:
     """Forget an upload; False if it was forgotten already."""
-    return connection.execute(delete(uploads).where(uploads.c.id == upload_id)).rowcount == 1
+    return connection.execute(_REMOVE, {"the_id": upload_id}).rowcount == 1
+
+
+_REMOVE_CLAIMED = _REMOVE.where(uploads.c.version == bindparam("the_version"))
+
+
+def remove_claimed(connection: Connection, upload_id: int, version: int) -> bool:
+    """Forget an upload that this claim holds; False if somebody else changed it."""
+    return connection.execute(_REMOVE_CLAIMED, {"the_id": upload_id, "the_version": version}).rowcount == 1
 
 
 def stale(connection: Connection, untouched_since: datetime, limit: int) -> list[UploadRow]:

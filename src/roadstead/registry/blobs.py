@@ -155,6 +155,9 @@ class Blobs:
             for _ in range(_LINK_ATTEMPTS):
                 recorded = self._add_or_find(connection, sealed, known_by)
                 if contents.link(connection, repository_id, recorded.content_id, account_id, now):
+                    if recorded.existing is not None:
+                        # Not before the link: what the collector has taken must not be found again by a new name.
+                        contents.alias(connection, recorded.content_id, known_by)
                     return recorded
             raise StoreFailed("The content is being deleted and pushed at the same time; push it again.")
 
@@ -166,7 +169,6 @@ class Blobs:
         """The content of these digests: one that is there, or the sealed bytes as a new one."""
         for digest in known_by:
             if (found := contents.find(connection, digest)) is not None:
-                contents.alias(connection, found.id, known_by)
                 return Recorded(found.id, found)
         added = contents.add(connection, size=sealed.size, store=self._store.name, key=sealed.key, known_by=known_by, now=self._clock())
         if added is not None:

@@ -139,10 +139,8 @@ class Manifests:
             pushed_at=now,
         )
         manifest_id = manifests.find_id(connection, repository_id, push.digest)
-        if manifest_id is None:
+        if manifest_id is None or not manifests.repush(connection, manifest_id, new):
             manifest_id = manifests.add(connection, new)
-        else:
-            manifests.repush(connection, manifest_id, new)
         account_id, place = push.actor.account_id, push.place
         happened = partial(NewEvent, at=now, actor_id=account_id, project_id=place.project_id, repository_id=repository_id)
         log = [happened("manifest.pushed", manifest_id=manifest_id, new_digest=str(push.digest))]
@@ -157,8 +155,7 @@ class Manifests:
 
         Raises ReferenceMissing where one must be here and is not.
         """
-        seen = contents.visible(connection, repository_id, dict.fromkeys(one.digest for one in manifest.blobs()))
-        contents.touch_all(connection, repository_id, set(seen.values()), self._clock())
+        seen = contents.rely_on(connection, repository_id, [one.digest for one in manifest.blobs()], self._clock())
         if not self._rules.accept_absent_content:
             absent = [one.digest for one in manifest.required_blobs() if one.digest not in seen]
             absent += manifests.missing(connection, repository_id, [one.digest for one in manifest.children])

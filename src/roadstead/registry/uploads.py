@@ -1,7 +1,7 @@
 """Uploads: how bytes come in (distribution-spec, "Pushing blobs").
 
 An upload is a row with a version; every change of it is a compare-and-swap. Who wants to write claims it first, for a while that is
-renewed as bytes arrive, so that there is one writer at a time, on whichever replica; the others get OutOfOrder.
+renewed until the writer has ended, so that there is one writer at a time, on whichever replica; the others get OutOfOrder.
 
     state            event                       next state
     ──────────────────────────────────────────────────────────────
@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -31,7 +32,7 @@ from sqlalchemy import Connection
 from roadstead.access.actor import Action, Actor
 from roadstead.access.clock import Clock
 from roadstead.content.store import ContentStore, Progress, Sealed, UploadState, Writer
-from roadstead.errors import DigestMismatch, OutOfOrder, SizeMismatch, UploadUnknown
+from roadstead.errors import DigestMismatch, OutOfOrder, SizeMismatch, Unavailable, UploadUnknown
 from roadstead.metadata import repositories, uploads
 from roadstead.metadata.database import Database
 from roadstead.metadata.repositories import PlaceRow
@@ -111,8 +112,9 @@ class Uploads:
         Raises UploadUnknown, OutOfOrder (the upload is unchanged), SizeMismatch (likewise), and whatever `body` raises.
         """
         _, claimed = await self._claim(actor, name, token, body.start)
-        writer = await self._resume(claimed, body)
-        progress = await self._receive(writer, claimed, body)
+        async with self._renewed(claimed):
+            writer = await self._resume(claimed, body)
+            progress = await self._receive(writer, claimed, body)
         await self._advance(claimed, progress)
         return Upload(token, progress.offset)
 
@@ -122,20 +124,13 @@ class Uploads:
         Raises as `write`, and DigestMismatch, after which the upload is gone.
         """
         place, claimed = await self._claim(actor, name, token, body.start)
-        writer = await self._resume(claimed, body)
-        await self._receive_all(writer, claimed, body)
-        try:
-            sealed = _checked(await writer.seal({digest.algorithm}), digest)
-        except DigestMismatch:
-            await self._drop(claimed, writer)
-            raise
-        except BaseException:
-            await _settled(self._release(claimed))
-            raise
+        async with self._renewed(claimed):
+            sealed = await self._seal(claimed, digest, body)
 
         def finished(connection: Connection) -> None:
-            if not uploads.remove(connection, claimed.id):
-                raise UploadUnknown
+            # Bytes that somebody else may be writing to are never acknowledged.
+            if not uploads.remove_claimed(connection, claimed.id, claimed.version):
+                raise _out_of_order(claimed)
 
         try:
             await self._blobs.record(place, name, sealed, actor.account_id, finished)
@@ -155,10 +150,11 @@ class Uploads:
         now = self._clock()
 
         def work(connection: Connection) -> UploadRow:
-            row = _find(place, token, connection)
-            if start not in (None, row.offset) or not uploads.claim(connection, row, now + CLAIM, now):
-                raise _out_of_order(row)
-            return msgspec.structs.replace(row, version=row.version + 1)
+            if place.repository_id is not None:
+                claimed = uploads.claim(connection, place.repository_id, token, start, now + CLAIM, now)
+                if claimed is not None:
+                    return claimed
+            raise _out_of_order(_find(place, token, connection))
 
         return place, await self._database.write(work, durable=False)
 
@@ -177,42 +173,68 @@ class Uploads:
         try:
             return await writer.suspend()
         except BaseException:
-            await _settled(self._release(claimed))
+            await _settled(self._rest(writer, claimed))
             raise
 
     async def _receive_all(self, writer: Writer, claimed: UploadRow, body: Body) -> None:
         """Write the body; on a fault save what arrived, or release the claim unchanged where the body contradicts itself."""
         try:
-            await self._write_chunks(writer, claimed, body)
+            async for chunk in body.chunks:
+                await writer.write(chunk)
         except BaseException:
-            await _settled(self._save(writer, claimed))
+            await _settled(self._rest(writer, claimed))
             raise
         try:
             _require_length(body, writer.offset - claimed.offset)
         except SizeMismatch:
-            await _settled(writer.suspend())
+            await _settled(_saved(writer))
             await _settled(self._release(claimed))
             raise
 
-    async def _write_chunks(self, writer: Writer, claimed: UploadRow, body: Body) -> None:
-        clock = asyncio.get_running_loop().time
-        renew_at = clock() + RENEW_SECONDS
-        async for chunk in body.chunks:
-            await writer.write(chunk)
-            if clock() >= renew_at:
-                await self._renew(claimed)
-                renew_at = clock() + RENEW_SECONDS
+    async def _seal(self, claimed: UploadRow, digest: Digest, body: Body) -> Sealed:
+        writer = await self._resume(claimed, body)
+        await self._receive_all(writer, claimed, body)
+        try:
+            return _checked(await writer.seal({digest.algorithm}), digest)
+        except DigestMismatch:
+            await self._drop(claimed, writer)
+            raise
+        except BaseException:
+            await _settled(self._rest(writer, claimed))
+            raise
 
-    async def _renew(self, claimed: UploadRow) -> None:
-        now = self._clock()
-        kept = await self._database.write(
-            lambda connection: uploads.renew(connection, claimed.id, claimed.version, now + CLAIM, now), durable=False
-        )
-        if not kept:
-            raise _out_of_order(claimed)
+    @asynccontextmanager
+    async def _renewed(self, claimed: UploadRow) -> AsyncIterator[None]:
+        """Keep the claim while the block runs, however long the body stalls or the store takes.
 
-    async def _save(self, writer: Writer, claimed: UploadRow) -> None:
-        await self._advance(claimed, await writer.suspend())
+        Without it a second writer could begin on the same bytes. If the claim is lost all the same, because this process stood still
+        or the database was away, the block is cancelled and OutOfOrder is raised.
+        """
+        work = asyncio.current_task()
+        assert work is not None
+        renewing = asyncio.create_task(self._renew_until_lost(claimed, work), name="renew claim")
+        try:
+            yield
+        except asyncio.CancelledError:
+            if renewing.done() and work.uncancel() == 0:
+                raise _out_of_order(claimed) from None
+            raise
+        finally:
+            renewing.cancel()
+
+    async def _renew_until_lost(self, claimed: UploadRow, work: asyncio.Task[object]) -> None:
+        kept = True
+        while kept:
+            await asyncio.sleep(RENEW_SECONDS)
+            now = self._clock()
+            renew = partial(uploads.renew, upload_id=claimed.id, version=claimed.version, until=now + CLAIM, now=now)
+            with suppress(Unavailable):
+                kept = await self._database.write(renew, durable=False)
+        work.cancel()
+
+    async def _rest(self, writer: Writer, claimed: UploadRow) -> None:
+        """End writer and claim after a fault: what arrived is kept as far as that goes, else the upload stays where it stood."""
+        await self._advance(claimed, await _saved(writer) or _standing(claimed))
 
     async def _advance(self, claimed: UploadRow, progress: Progress) -> None:
         now = self._clock()
@@ -225,12 +247,24 @@ class Uploads:
 
     async def _release(self, claimed: UploadRow) -> None:
         """Give up the claim and leave the upload where it stood."""
-        await self._advance(claimed, Progress(UploadState(claimed.state), claimed.offset))
+        await self._advance(claimed, _standing(claimed))
 
     async def _drop(self, claimed: UploadRow, writer: Writer) -> None:
         """Forget the upload, then its bytes."""
         await self._database.write(lambda connection: uploads.remove(connection, claimed.id), durable=False)
         await _settled(writer.discard())
+
+
+async def _saved(writer: Writer) -> Progress | None:
+    """End the writer; what the store could keep. The first call may tell of a failure, the second then saves what can be saved."""
+    for _ in range(2):
+        with suppress(Unavailable):
+            return await writer.suspend()
+    return None
+
+
+def _standing(row: UploadRow) -> Progress:
+    return Progress(UploadState(row.state), row.offset)
 
 
 def _find(place: PlaceRow, token: str, connection: Connection) -> UploadRow:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 
 from roadstead.access.accounts import Accounts
 from roadstead.access.actor import ANONYMOUS, Actor
@@ -28,8 +27,10 @@ def parse_basic(value: str) -> tuple[str, str]:
     """User name and password of Basic credentials (RFC 7617). Raises Unauthenticated."""
     try:
         name, colon, password = base64.b64decode(value.strip(), validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError) as error:
+    except ValueError as error:  # not ASCII, not base64, or not UTF-8 inside
         raise Unauthenticated("The Basic credentials cannot be read.") from error
     if not colon:
         raise Unauthenticated("The Basic credentials have no password.")
+    if "\0" in name:
+        raise Unauthenticated("The user name has a control character.")
     return name, password

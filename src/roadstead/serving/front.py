@@ -107,8 +107,9 @@ def _record(request: Request, response: Response, sent: int, seconds: float) -> 
         BYTES_IN.inc(request.received)
     if sent:
         BYTES_OUT.inc(sent)
-    # Pulls that went well are counted, not logged: at tens of thousands a second the log would cost more than the pulls.
-    write = log.debug if request.method in ("GET", "HEAD") and response.status < 400 else log.info
+    # Pulls that went well, or found nothing, are counted and not logged: at tens of thousands a second the log would cost more than these.
+    quiet = request.method in ("GET", "HEAD") and (response.status < 400 or response.status == 404)
+    write = log.debug if quiet else log.info
     write(
         "request",
         request_id=request.id,

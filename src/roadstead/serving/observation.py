@@ -13,11 +13,12 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
+COUNTERS_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 _RESERVED: Final = 256 * 1024  # bytes a file; one set of labels takes some 150
 
 REQUESTS: Final = Counter("roadstead_http_requests_total", "Requests answered, by route, method and status.", ("route", "method", "status"))
@@ -50,7 +51,7 @@ def reserve_counters() -> None:
 
     They are mapped into memory: where a full medium cannot give a page later, the process would die of SIGBUS.
     """
-    folder = os.environ.get(_FOLDER)
+    folder = os.environ.get(COUNTERS_FOLDER)
     for kind in ("counter", "histogram", "gauge_livesum") if folder else ():
         with Path(folder or "", f"{kind}_{os.getpid()}.db").open("ab") as file:
             os.posix_fallocate(file.fileno(), 0, _RESERVED)
@@ -87,8 +88,8 @@ def observe(route: str, method: str, status: int, seconds: float) -> None:
 def render_metrics() -> tuple[bytes, bytes]:
     """The metrics of all worker processes in Prometheus' text format, and its content type."""
     registry = CollectorRegistry()
-    if _FOLDER in os.environ:
-        _forget_dead_processes(Path(os.environ[_FOLDER]))
+    if COUNTERS_FOLDER in os.environ:
+        _forget_dead_processes(Path(os.environ[COUNTERS_FOLDER]))
         multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return generate_latest(registry), CONTENT_TYPE_LATEST.encode()
     return generate_latest(), CONTENT_TYPE_LATEST.encode()
@@ -109,12 +110,23 @@ def set_up_logging(level: str) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
+            structlog.processors.JSONRenderer(serializer=_json_line),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
         cache_logger_on_first_use=True,
     )
+    # What libraries say comes out in the same form, and without their tracebacks: what failed is told where it is handled.
+    logging.basicConfig(handlers=[_ThroughStructlog(level=max(logging.WARNING, logging.getLevelNamesMapping()[level.upper()]))], force=True)
+
+
+def _json_line(event: Any, **_options: Any) -> bytes:
+    return msgspec.json.encode(event, enc_hook=str)
+
+
+class _ThroughStructlog(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        log.log(record.levelno, record.getMessage(), logger=record.name)
 
 
 log: Any = structlog.get_logger()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from ipaddress import IPv4Network, IPv6Network, ip_address
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -17,6 +17,8 @@ Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Networks: TypeAlias = tuple[IPv4Network | IPv6Network, ...]
+
+_MOST_FIELDS: Final = 1000
 
 
 class Site(msgspec.Struct, frozen=True):
@@ -59,13 +61,8 @@ class Request:
         return None if found is None else found.decode("latin-1")
 
     def query(self) -> list[tuple[str, str]]:
-        """The query's pairs in their order, decoded. Raises InvalidInput where it is not UTF-8 or has too many fields."""
-        if not self.query_string:
-            return []
-        try:
-            return parse_qsl(self.query_string.decode("latin-1"), keep_blank_values=True, errors="strict", max_num_fields=1000)
-        except ValueError as error:
-            raise InvalidInput("The query of the URL cannot be read.") from error
+        """The query's pairs in their order, decoded. Raises InvalidInput where it is not UTF-8, has U+0000 or too many fields."""
+        return parse_fields(self.query_string, "The query of the URL") if self.query_string else []
 
     @property
     def content_length(self) -> int | None:
@@ -130,6 +127,20 @@ class Request:
         except ValueError:
             return False
         return any(address in network for network in self._site.trusted_proxies)
+
+
+def parse_fields(encoded: bytes, what: str) -> list[tuple[str, str]]:
+    """The pairs of a query or form, which messages call `what`.
+
+    Raises InvalidInput where it is not UTF-8, has too many fields, or has U+0000, which PostgreSQL cannot be asked for.
+    """
+    try:
+        fields = parse_qsl(encoded.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS)
+    except ValueError as error:
+        raise InvalidInput(f"{what} cannot be read: it is UTF-8, percent-encoded, with at most {_MOST_FIELDS} fields.") from error
+    if b"%00" in encoded or b"\0" in encoded:
+        raise InvalidInput(f"{what} cannot be read: it has the character U+0000.")
+    return fields
 
 
 def _first(value: str | None) -> str | None:

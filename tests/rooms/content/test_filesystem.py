@@ -363,8 +363,9 @@ async def test_a_file_is_answered_by_its_path(store: FilesystemStore, tmp_path: 
 
 
 async def test_resuming_that_is_cancelled_leaves_no_file_open(store: FilesystemStore, disk: FaultyDisk) -> None:
-    progress = await store.begin()
-    resuming = asyncio.create_task(store.resume(progress.state))
+    writer = await store.resume((await store.begin()).state)
+    await writer.write(CONTENT)
+    resuming = asyncio.create_task(store.resume((await writer.suspend()).state))
     await asyncio.sleep(0)
     resuming.cancel()
     with pytest.raises(asyncio.CancelledError):

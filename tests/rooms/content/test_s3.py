@@ -252,6 +252,17 @@ async def test_a_fault_keeps_what_the_store_has(store: S3Store, bucket: Bucket) 
     assert (await writer.suspend()).offset == len(CONTENT)
 
 
+async def test_a_multipart_upload_that_never_got_a_part_is_aborted_in_the_end(store: S3Store, bucket: Bucket) -> None:
+    progress = await store.begin()
+    name = f"content/{store.key(progress.state)}"
+    upload_id = bucket.client.create_multipart_upload(Bucket=bucket.name, Key=name)["UploadId"]
+    progress = progress_of(msgspec.structs.replace(state_of(progress), upload_id=upload_id))
+    writer = await store.resume(progress.state)
+    await writer.write(b"abc")
+    await writer.seal()
+    assert (bucket.objects(), bucket.uploads()) == ([name], [])
+
+
 # Sizes
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import func, select
@@ -276,6 +276,65 @@ async def test_who_lost_the_claim_cannot_change_the_upload(registry: Registry, a
     with pytest.raises(OutOfOrder):
         await first
     assert (await registry.uploads.status(admin, APP, token)).offset == 5
+
+
+async def test_a_body_that_stalls_keeps_its_claim(
+    registry: Registry, admin: Actor, clock: ManualClock, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a second writer could finish the upload, and the first then write into bytes that were acknowledged."""
+    monkeypatch.setattr("roadstead.registry.uploads.RENEW_SECONDS", 0.01)
+    token = (await registry.uploads.start(admin, APP)).token
+    held = Held(b"hello, ", b"world")
+    first = asyncio.create_task(registry.uploads.finish(admin, APP, token, HELLO.digest, held.body()))
+    await held.taken.wait()
+    for _ in range(3):
+        clock.advance(CLAIM * 0.9)
+        await until_claimed(database, clock() + CLAIM)
+    with pytest.raises(OutOfOrder):
+        await registry.uploads.write(admin, APP, token, body(b"HELLO", start=0))
+    held.go_on.set()
+    await first
+    assert await read_blob(registry, admin, APP, HELLO.digest) == HELLO.content
+
+
+async def until_claimed(database: Database, until: datetime) -> None:
+    """Wait for the renewal, of which nothing else tells."""
+    claimed_until = select(uploads.c.claimed_until)
+    async with asyncio.timeout(20):
+        while await database.read(lambda connection: connection.execute(claimed_until).scalar()) != until:
+            continue
+
+
+async def take_over(database: Database) -> None:
+    """What another replica does that finds the claim run out."""
+    await database.write(lambda connection: connection.execute(uploads.update().values(version=uploads.c.version + 1)))
+
+
+async def test_a_writer_that_lost_its_claim_is_stopped(
+    registry: Registry, admin: Actor, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("roadstead.registry.uploads.RENEW_SECONDS", 0.01)
+    token = (await registry.uploads.start(admin, APP)).token
+    held = Held(b"hello, ")
+    first = asyncio.create_task(registry.uploads.write(admin, APP, token, held.body()))
+    await held.taken.wait()
+    await take_over(database)
+    with pytest.raises(OutOfOrder):
+        await first
+    assert (await registry.uploads.status(admin, APP, token)).offset == 0
+
+
+async def test_a_claim_that_was_lost_at_the_last_moment_acknowledges_nothing(registry: Registry, admin: Actor, database: Database) -> None:
+    token = (await registry.uploads.start(admin, APP)).token
+    held = Held(b"hello, ", b"world")
+    first = asyncio.create_task(registry.uploads.finish(admin, APP, token, HELLO.digest, held.body()))
+    await held.taken.wait()
+    await take_over(database)
+    held.go_on.set()
+    with pytest.raises(OutOfOrder):
+        await first
+    with pytest.raises(BlobUnknown):
+        await registry.blobs.size(admin, APP, HELLO.digest)
 
 
 # --- the end ------------------------------------------------------------------------------------------------------------------------

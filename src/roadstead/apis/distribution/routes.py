@@ -53,7 +53,7 @@ _CATALOG: Final = Match("catalog", "", "")
 
 
 def match(path: str) -> Match:
-    """Read a path as sent. Raises NotFound for one that this API does not have, InvalidName for a percent-encoded name."""
+    """Read a path as sent. Raises NotFound for one that this API does not have, InvalidName for a percent-encoded name or U+0000."""
     found = _PATTERN.fullmatch(path)
     if found is None:
         if path == "/v2":
@@ -68,7 +68,14 @@ def match(path: str) -> Match:
     if "%" in name:
         # Nothing that a valid name holds needs encoding; an encoded slash would name another repository to a proxy than to us.
         raise InvalidName("A repository name in a URL is written without percent-encoding.")
-    return Match(kind, name, unquote(value) if "%" in value else value)
+    return Match(kind, name, _decoded(value) if "%" in value else value)
+
+
+def _decoded(value: str) -> str:
+    if "\0" in (decoded := unquote(value)):
+        # PostgreSQL would fail on it, where SQLite finds nothing.
+        raise InvalidName("The path has the character U+0000, which no name holds.")
+    return decoded
 
 
 def scope(found: Match, method: str) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Final
-from urllib.parse import parse_qsl
 
 from roadstead.access.accounts import Accounts
 from roadstead.access.actor import Actor
@@ -12,7 +11,7 @@ from roadstead.access.tokens import LIFETIME_SECONDS, SERVICE, Grant, parse_scop
 from roadstead.apis.distribution import errors
 from roadstead.errors import InvalidInput, NotFound, RoadsteadError
 from roadstead.serving.credentials import authenticate
-from roadstead.serving.request import Request
+from roadstead.serving.request import Request, parse_fields
 from roadstead.serving.response import Response, json_response
 
 _FORM_LIMIT: Final = 64 * 1024
@@ -51,10 +50,7 @@ class TokenDoor:
     async def _post(self, request: Request) -> Response:
         """OAuth2 (RFC 6749 §4.3, §6); `access_type=offline` asks for a refresh token too."""
         body = await request.whole_body(_FORM_LIMIT)
-        try:
-            form = parse_qsl(body.decode(), max_num_fields=_SCOPES_LIMIT)
-        except ValueError as error:
-            raise InvalidInput("The form cannot be read.") from error
+        form = parse_fields(body, "The form")
         fields = dict(form)
         if fields.get("grant_type") == "refresh_token":
             refresh = fields.get("refresh_token", "")

@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, exc, text
 from sqlalchemy.engine import make_url
 
 from roadstead.metadata.database import postgres_engine, sqlite_engine, sqlite_path, translate
@@ -36,19 +36,21 @@ def _upgrade_sqlite(path: Path) -> None:
     try:
         with engine.begin() as connection:
             _run(connection)
-    except sqlite3.Error as error:
+    except (exc.DBAPIError, sqlite3.Error) as error:
         raise translate(error) from error
     finally:
         engine.dispose()
 
 
 async def _upgrade_postgres(url: str) -> None:
+    from asyncpg import PostgresError  # noqa: PLC0415 - an SQLite site never pays for it
+
     engine = postgres_engine(url)
     try:
         async with engine.begin() as connection:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
             await connection.run_sync(_run)
-    except OSError as error:
+    except (exc.DBAPIError, PostgresError, OSError) as error:
         raise translate(error) from error
     finally:
         await engine.dispose()

@@ -228,7 +228,22 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["manifest_id"], ["manifests.id"], name=op.f("fk_manifest_references_manifest_id_manifests")),
         sa.PrimaryKeyConstraint("manifest_id", "position", name=op.f("pk_manifest_references")),
     )
-    op.create_index(op.f("ix_manifest_references_content_id"), "manifest_references", ["content_id"], unique=False)
+    op.create_index(
+        "ix_manifest_references_absent",
+        "manifest_references",
+        ["digest"],
+        unique=False,
+        sqlite_where=sa.text("content_id IS NULL"),
+        postgresql_where=sa.text("content_id IS NULL"),
+    )
+    op.create_index(
+        "ix_manifest_references_content_id",
+        "manifest_references",
+        ["content_id"],
+        unique=False,
+        sqlite_where=sa.text("content_id IS NOT NULL"),
+        postgresql_where=sa.text("content_id IS NOT NULL"),
+    )
     op.create_table(
         "tags",
         sa.Column("id", ID, sa.Identity(always=False), nullable=False),

@@ -1,0 +1,136 @@
+"""A request as doors see it: body, address, headers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+
+from roadstead.errors import BodyTimeout, ClientGone, InvalidInput, ManifestTooLarge
+from roadstead.serving.request import Message, Request, Site
+
+Headers = Sequence[tuple[str, str]]
+
+
+def request(messages: Sequence[Message | None] = (), headers: Headers = (), site: Site | None = None, **scope: Any) -> Request:
+    """A request whose body comes in these messages; None for silence."""
+    coming = iter(messages)
+
+    async def receive() -> Message:
+        message = next(coming)
+        if message is None:
+            await asyncio.Event().wait()
+        assert message is not None
+        return message
+
+    encoded = [(name.encode(), value.encode("latin-1")) for name, value in headers]
+    base = {"method": "GET", "path": "/v2/", "raw_path": b"/v2/", "query_string": b"", "scheme": "http", "client": ("192.0.2.7", 4242)}
+    return Request({**base, "headers": encoded, **scope}, receive, site or Site(), "id")
+
+
+def part(data: bytes, *, more: bool = True) -> Message:
+    return {"type": "http.request", "body": data, "more_body": more}
+
+
+GONE: Message = {"type": "http.disconnect"}
+
+
+async def test_a_body_comes_in_its_chunks() -> None:
+    asked = request([part(b"one"), part(b""), part(b"two"), {"type": "http.request"}])
+    assert [chunk async for chunk in asked.body()] == [b"one", b"two"]
+    assert asked.received == 6
+
+
+async def test_a_client_that_goes_away_is_told_after_what_came() -> None:
+    asked, came = request([part(b"one"), GONE]), []
+    with pytest.raises(ClientGone):
+        async for chunk in asked.body():
+            came.append(chunk)
+    assert (came, asked.received) == ([b"one"], 3)
+
+
+@pytest.mark.parametrize("before", [[], [part(b"one")], [part(b"one"), part(b"two")]])
+async def test_a_body_that_stalls_is_ended(before: list[Message]) -> None:
+    asked = request([*before, None], site=Site(body_timeout=0.02))
+    with pytest.raises(BodyTimeout, match=r"for 0\.02 seconds"):
+        async for _ in asked.body():
+            pass
+    assert asked.received == 3 * len(before)
+
+
+async def test_time_that_the_reader_takes_is_not_the_clients() -> None:
+    asked = request([part(b"one"), part(b"two", more=False)], site=Site(body_timeout=0.02))
+    came = []
+    async for chunk in asked.body():
+        came.append(chunk)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await asyncio.Event().wait()
+    assert came == [b"one", b"two"]
+
+
+async def test_a_whole_body_is_bounded() -> None:
+    assert await request([part(b"abc"), part(b"de", more=False)]).whole_body(5) == b"abcde"
+    with pytest.raises(ManifestTooLarge):
+        await request([part(b"abc"), part(b"def"), None]).whole_body(5, ManifestTooLarge)
+    with pytest.raises(ManifestTooLarge):
+        await request([None], [("content-length", "6")]).whole_body(5, ManifestTooLarge)
+
+
+def test_lines_of_one_header_are_joined() -> None:
+    asked = request(headers=[("accept", "a/b"), ("host", "x"), ("accept", "c/d")])
+    assert asked.header(b"accept") == "a/b, c/d"
+    assert asked.header(b"absent") is None
+
+
+@pytest.mark.parametrize(("text", "length"), [("0", 0), ("12", 12), ("-1", None), ("x", None), ("1.5", None)])
+def test_a_content_length_is_a_number_or_none(text: str, length: int | None) -> None:
+    assert request(headers=[("content-length", text)]).content_length == length
+    assert request().content_length is None
+
+
+def test_a_query_keeps_order_repetition_and_blanks() -> None:
+    asked = request(query_string=b"tag=a&tag=b&x=&y=%2F+%C3%A9")
+    assert asked.query() == [("tag", "a"), ("tag", "b"), ("x", ""), ("y", "/ \u00e9")]
+
+
+@pytest.mark.parametrize("query", [b"x=%FF", b"x=%00", b"&".join([b"x=1"] * 1001)], ids=["not UTF-8", "U+0000", "too many"])
+def test_a_query_that_cannot_be_read(query: bytes) -> None:
+    with pytest.raises(InvalidInput):
+        request(query_string=query).query()
+
+
+def test_the_path_is_the_one_that_was_sent() -> None:
+    assert request(path="/v2/a/b", raw_path=b"/v2/a%2fb").path == "/v2/a%2fb"
+    assert request(path="/v2/a/b", raw_path=None).path == "/v2/a/b"
+
+
+FORWARDED = [("host", "inner:5000"), ("x-forwarded-proto", "https"), ("x-forwarded-host", "outer.example.org")]
+HERE = Site(trusted_proxies=(ip_network("192.0.2.0/24"), ip_network("2001:db8::/32")))
+
+# What is known → the address that clients use
+ADDRESSES = {
+    "by Host": (request(headers=[("host", "inner:5000")]), "http://inner:5000"),
+    "without Host": (request(), "http://localhost"),
+    "a stranger forwards": (request(headers=FORWARDED), "http://inner:5000"),
+    "a proxy forwards": (request(headers=FORWARDED, site=HERE), "https://outer.example.org"),
+    "a proxy over IPv6": (request(headers=FORWARDED, site=HERE, client=("2001:db8::1", 1)), "https://outer.example.org"),
+    "another network": (request(headers=FORWARDED, site=HERE, client=("198.51.100.1", 1)), "http://inner:5000"),
+    "a proxy that says nothing": (request(headers=FORWARDED[:1], site=HERE), "http://inner:5000"),
+    "a chain of proxies": (
+        request(headers=[*FORWARDED[:2], ("x-forwarded-host", "first.example.org, second")], site=HERE),
+        "https://first.example.org",
+    ),
+    "no address": (request(headers=FORWARDED, site=HERE, client=None), "http://inner:5000"),
+    "a socket's path": (request(headers=FORWARDED, site=HERE, client=("/run/socket", 0)), "http://inner:5000"),
+    "set by the site": (request(headers=FORWARDED, site=Site("https://set.example.org", HERE.trusted_proxies)), "https://set.example.org"),
+}
+
+
+@pytest.mark.parametrize("case", ADDRESSES)
+def test_the_address_that_the_client_uses(case: str) -> None:
+    asked, address = ADDRESSES[case]
+    assert asked.base_url == address
