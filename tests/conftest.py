@@ -19,7 +19,7 @@ from sqlalchemy import Connection, select
 
 from roadstead.access.accounts import ADMIN, Accounts
 from roadstead.access.actor import ANONYMOUS, Actor
-from roadstead.access.secret_key import SecretKey
+from roadstead.access.vault import Vault
 from roadstead.content.memory import MemoryStore
 from roadstead.metadata import accounts as account_rows
 from roadstead.metadata import migrations
@@ -119,9 +119,9 @@ async def make_registry(database: Database, store: MemoryStore, clock: ManualClo
     def make(rules: Rules | None = None, seams: Seams | None = None) -> Registry:
         return Registry(database, store, rules, seams, clock)
 
-    repositories = make().repositories
-    await repositories.ensure_project(APP.project, public=True)
-    await repositories.ensure_project(VAULT.project, public=False)
+    projects = make().projects
+    await projects.ensure(APP.project, public=True)
+    await projects.ensure(VAULT.project, public=False)
     return make
 
 
@@ -134,7 +134,7 @@ def registry(make_registry: MakeRegistry) -> Registry:
 @pytest.fixture
 def accounts(database: Database) -> Accounts:
     """Authentication over the test's database."""
-    return Accounts(database, SecretKey(b"k" * 32), create_projects_on_push=False)
+    return Accounts(database, Vault([b"k" * 32]), create_projects_on_push=False)
 
 
 @pytest.fixture

@@ -62,7 +62,7 @@ def test_every_command_of_the_readme_is_one_of_the_program() -> None:
     told = re.findall(r"^\| `roadstead ([a-z ]+?)(?: \[.*)?` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
     known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
     known |= {
-        f"{group.name} {command.callback.__name__}"
+        f"{group.name} {command.name or command.callback.__name__}"
         for group in app.registered_groups
         if group.typer_instance
         for command in group.typer_instance.registered_commands

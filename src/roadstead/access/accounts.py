@@ -123,7 +123,7 @@ class Accounts:
 
     async def _permitted(self, actor: Actor, grant: Grant) -> Grant:
         if grant.type == "registry" and grant.name == "catalog":
-            return Grant(grant.type, grant.name, ("*",))
+            return Grant(grant.type, grant.name, ("*",) if actor.scope is None or actor.scope.catalog else ())
         if grant.type != "repository":
             return Grant(grant.type, grant.name, ())
         name = RepositoryName(grant.name)
@@ -133,20 +133,30 @@ class Accounts:
             allowed = await self._rights.permitted(actor, Project(place.project_id, place.project_name, place.public), name)
         elif self._create_projects_on_push and Action.CREATE_PROJECTS in policy.permitted_on_system(actor):
             allowed = frozenset(Action)
+        if actor.scope is not None:
+            # A token is no way to a wider one.
+            allowed &= {action for action in _REPOSITORY_ACTIONS if actor.scope.covers(name, action)}
         wanted = _REPOSITORY_ACTIONS if "*" in grant.actions else [one for one in _REPOSITORY_ACTIONS if one in grant.actions]
         return Grant(grant.type, grant.name, tuple(action for action in wanted if action in allowed))
 
     async def issue_refresh_token(self, actor: Actor, client: str) -> str | None:
-        """A secret by which the client can ask for bearer tokens later; None for the anonymous. It ends with the credential in hand."""
+        """A secret by which the client can ask for bearer tokens later; it ends with the credential in hand.
+
+        None for the anonymous, and for who comes with a bearer token: that is narrower, and no way to a wider or longer one.
+        """
         account_id = actor.account_id
-        if account_id is None:
+        if account_id is None or actor.scope is not None:
             return None
         now, secret = self._clock(), make_secret("refresh")
         limits = actor.limits
 
         def work(connection: Connection) -> None:
-            parent = None if actor.credential_id is None else credentials.find(connection, account_id, actor.credential_id)
-            ends = [now + REFRESH_LIFETIME, *([parent.expires_at] if parent is not None and parent.expires_at is not None else [])]
+            ends = [now + REFRESH_LIFETIME]
+            if actor.credential_id is not None:
+                parent = credentials.held(connection, account_id, actor.credential_id)
+                if parent is None:
+                    raise Unauthenticated("The credential has been revoked.")
+                ends += [parent.expires_at] if parent.expires_at is not None else []
             credentials.add(
                 connection,
                 account_id=account_id,

@@ -23,7 +23,7 @@ from roadstead.access.clock import Clock, system_clock
 from roadstead.access.policy import Project
 from roadstead.access.rights import Rights
 from roadstead.access.secret import hash_secret, hint, make_secret
-from roadstead.errors import Conflict, Denied, InvalidAccount, NotFound
+from roadstead.errors import Conflict, Denied, InvalidAccount, NotFound, ProjectUnknown
 from roadstead.metadata import accounts, credentials, projects, robots
 from roadstead.metadata.database import Database
 from roadstead.metadata.robots import RobotRow
@@ -148,7 +148,10 @@ class Robots:
         row = await self._database.read(lambda connection: robots.get(connection, robot_id))
         if row is None:
             raise NotFound("There is no such robot.")
-        await self._require(actor, row.project_name, Action.SEE_ROBOTS)
+        try:
+            await self._require(actor, row.project_name, Action.SEE_ROBOTS)
+        except (Denied, ProjectUnknown):
+            raise NotFound("There is no such robot.") from None
         return row
 
     async def list(self, actor: Actor, project: str | None) -> list[RobotRow]:

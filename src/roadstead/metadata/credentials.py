@@ -80,11 +80,21 @@ def find(connection: Connection, account_id: int, credential_id: int) -> Credent
     return None if row is None else _row(row)
 
 
+def held(connection: Connection, account_id: int, credential_id: int) -> CredentialRow | None:
+    """One credential of an account that is not revoked, and will not be before this transaction ends."""
+    mine = (credentials.c.account_id == account_id, credentials.c.id == credential_id, credentials.c.revoked_at.is_(None))
+    row = connection.execute(select(*_COLUMNS).where(*mine).with_for_update()).first()
+    return None if row is None else _row(row)
+
+
 def revoke(connection: Connection, account_id: int, now: datetime, *, credential_id: int | None = None, kind: str | None = None) -> int:
     """Revoke an account's credentials: one with what was given for it, those of a kind, or all; returns how many."""
     statement = update(credentials).where(credentials.c.account_id == account_id, credentials.c.revoked_at.is_(None))
     if credential_id is not None:
-        statement = statement.where((credentials.c.id == credential_id) | (credentials.c.parent_id == credential_id))
+        mine = statement.where(credentials.c.id == credential_id)
+        ended = connection.execute(mine.values(revoked_at=now)).rowcount
+        # A second statement: it sees what was given for the credential until the first one could lock it.
+        return ended + connection.execute(statement.where(credentials.c.parent_id == credential_id).values(revoked_at=now)).rowcount
     if kind is not None:
         statement = statement.where(credentials.c.kind == kind)
     return connection.execute(statement.values(revoked_at=now)).rowcount

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, exists, func, literal_column, or_, select, update
 
 from roadstead.metadata.database import Database
 from roadstead.metadata.schema import account_groups, accounts, groups, members
@@ -27,7 +27,7 @@ class MemberRow(msgspec.Struct, frozen=True):
 
 def covers(path: ColumnElement[str]) -> ColumnElement[bool]:
     """Whether a membership holds for the repository at `path`."""
-    begins = func.substr(path, 1, func.length(members.c.path)) == members.c.path
+    begins = func.substr(path, literal_column("1"), func.length(members.c.path)) == members.c.path
     return or_(and_(members.c.path_prefix.is_(True), begins), members.c.path == path)
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import httpx2
 import pytest
-
 from roadstead.access.secret_key import load_or_make
+
 from roadstead.access.tokens import LIFETIME_SECONDS, Grant, Tokens
 from tests.protocols.http.exchange import accepted, bearer, begin, client, digest_of, push_blob, put_manifest, refused, small_image
 from tests.support.clients.images import OCI_CONFIG, Blob, artifact, push

@@ -10,8 +10,8 @@ from sqlalchemy import Connection, update
 from roadstead.access.accounts import Accounts
 from roadstead.access.actor import ANONYMOUS, Actor, TokenScope
 from roadstead.access.passwords import hash_password
-from roadstead.access.secret_key import SecretKey
 from roadstead.access.tokens import Grant
+from roadstead.access.vault import Vault
 from roadstead.errors import Unauthenticated
 from roadstead.metadata import accounts as rows
 from roadstead.metadata.database import Database
@@ -28,7 +28,7 @@ HASHED = hash_password(RIGHT)
 async def ada(database: Database) -> Actor:
     add = partial(rows.add, name="ada", password_hash=HASHED, is_admin=False, now=BEGINNING)
     assert await database.write(add)
-    return await Accounts(database, SecretKey(b"k" * 32), create_projects_on_push=False).by_password("ada", RIGHT)
+    return await Accounts(database, Vault([b"k" * 32]), create_projects_on_push=False).by_password("ada", RIGHT)
 
 
 async def change(database: Database, **values: object) -> None:
@@ -133,7 +133,7 @@ async def test_a_short_name_is_granted_in_full(registry: Registry, accounts: Acc
 async def test_what_a_push_would_make_is_granted_to_administrators(
     registry: Registry, database: Database, admin: Actor, user: Actor
 ) -> None:
-    willing = Accounts(database, SecretKey(b"k" * 32), create_projects_on_push=True)
+    willing = Accounts(database, Vault([b"k" * 32]), create_projects_on_push=True)
     assert await granted(willing, admin, repository("newcomer/app", "pull", "push")) == {"newcomer/app": {"pull", "push"}}
     assert await granted(willing, user, repository("newcomer/app", "pull", "push")) == {}
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from joserfc import jwt
 from joserfc.jwk import OctKey
+from roadstead.access.secret_key import SecretKey
 
 from roadstead.access.actor import TokenScope
-from roadstead.access.secret_key import SecretKey
 from roadstead.access.tokens import LIFETIME_SECONDS, SERVICE, Grant, Tokens, normalise, parse_scope
 from roadstead.errors import Unauthenticated
 from roadstead.oci.reference import RepositoryName

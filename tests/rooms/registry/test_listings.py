@@ -68,7 +68,7 @@ async def test_the_catalog_shows_what_the_actor_may_see_and_is_not_empty(
 
 
 async def test_the_catalog_in_pages(registry: Registry, admin: Actor) -> None:
-    await registry.repositories.ensure_project("library-2", public=True)
+    await registry.projects.ensure("library-2", public=True)
     names = [RepositoryName(name) for name in ("library/a", "library/a-b", "library/a/b", "library/ab", "library-2/a", "vault/a")]
     for name in names:
         await push_image(registry, admin, name, BASE)

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Table, func, select
 
-from roadstead.access.actor import Actor
-from roadstead.access.policy import Action
+from roadstead.access.actor import Action, Actor
 from roadstead.errors import (
     Denied,
     DigestMismatch,

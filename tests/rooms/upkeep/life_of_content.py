@@ -83,7 +83,7 @@ class LifeOfContent(RuleBasedStateMachine):
         self.clock, self.store = ManualClock(), MemoryStore()
         self.registry = Registry(house.database, self.store, rules, clock=self.clock)
         house.empty()
-        house.run(self.registry.repositories.ensure_project(APP.project, public=True))
+        house.run(self.registry.projects.ensure(APP.project, public=True))
         self.links: set[Place] = set()
         self.promised: dict[Place, datetime] = {}  # the link stays at least until then
         self.touched: dict[Place, datetime] = {}  # the last thing that may have begun its grace anew

@@ -8,8 +8,8 @@ from pathlib import Path
 from threading import Barrier
 
 import pytest
-
 from roadstead.access.secret_key import SecretKey, load_or_make
+
 from roadstead.errors import Misconfigured
 
 
