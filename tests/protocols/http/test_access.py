@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import re
-import time
-from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import httpx2
 import pytest
-from roadstead.access.secret_key import load_or_make
 
+from roadstead.access.clock import system_clock
+from roadstead.access.signing import SigningKeys
 from roadstead.access.tokens import LIFETIME_SECONDS, Grant, Tokens
+from roadstead.access.vault import load_or_make
+from roadstead.metadata import migrations
+from roadstead.metadata.database import open_database
 from tests.protocols.http.exchange import accepted, bearer, begin, client, digest_of, push_blob, put_manifest, refused, small_image
 from tests.support.clients.images import OCI_CONFIG, Blob, artifact, push
 from tests.support.server import RoadsteadServer
@@ -181,23 +185,33 @@ def test_an_anonymous_token_cannot_push_whatever_it_asked_for(anonymous: httpx2.
         challenge(covered.get("/v2/vault/secret/tags/list"))
 
 
-@pytest.fixture
-def tokens(registry: RoadsteadServer) -> Tokens:
-    """What the server issues tokens with."""
-    return Tokens(load_or_make(registry.data / "secret.key"))
+def issued(data: Path, account_id: int, grants: list[Grant], *, ago: timedelta = timedelta()) -> str:
+    """A token as the server with that data would issue it."""
+
+    def clock() -> datetime:
+        return system_clock() - ago
+
+    async def issue() -> str:
+        database = await open_database(f"sqlite:///{data}/roadstead.sqlite")
+        try:
+            keys = SigningKeys(database, load_or_make(data / "secret.key"), clock, timedelta(hours=12))
+            return await Tokens(keys, clock).issue(account_id, None, grants)
+        finally:
+            await database.close()
+
+    return asyncio.run(issue())
 
 
 @pytest.fixture
-def unprivileged(tmp_path: Path) -> Iterator[Tokens]:
-    """What another installation issues tokens with."""
-    yield Tokens(load_or_make(tmp_path / "secret.key"))
+def elsewhere(tmp_path: Path) -> Path:
+    """The data of another installation."""
+    asyncio.run(migrations.upgrade(f"sqlite:///{tmp_path}/roadstead.sqlite"))
+    return tmp_path
 
 
-def test_a_token_that_is_expired_foreign_or_changed_is_none(
-    tokens: Tokens, unprivileged: Tokens, registry: RoadsteadServer, repository: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_token_that_is_expired_foreign_or_changed_is_none(registry: RoadsteadServer, elsewhere: Path, repository: str) -> None:
     grants = [Grant("repository", repository, ("pull", "push"))]
-    good = tokens.issue(1, grants)
+    good = issued(registry.data, 1, grants)
     with bearer(registry, good) as covered:
         begin(covered, repository)
 
@@ -205,18 +219,15 @@ def test_a_token_that_is_expired_foreign_or_changed_is_none(
     claims = json.loads(base64.urlsafe_b64decode(payload + "=="))
     changed = base64.urlsafe_b64encode(json.dumps({**claims, "exp": claims["exp"] + 1}).encode()).decode().rstrip("=")
     unsigned = base64.urlsafe_b64encode(b'{"alg":"none","typ":"JWT"}').decode().rstrip("=")
-    now = time.time()
-    with monkeypatch.context() as patched:
-        patched.setattr(time, "time", lambda: now - LIFETIME_SECONDS - 3600)
-        expired = tokens.issue(1, grants)
+    expired = issued(registry.data, 1, grants, ago=timedelta(seconds=LIFETIME_SECONDS + 3600))
     forged = [
         expired,
-        unprivileged.issue(1, grants),
+        issued(elsewhere, 1, grants),
         f"{header}.{changed}.{signature}",
         f"{unsigned}.{payload}.",
         f"{header}.{payload}.",
         f"{header}.{payload}.{signature[:-4]}AAAA",
-        tokens.issue(12345, grants),
+        issued(registry.data, 12345, grants),
     ]
     for value in forged:
         with bearer(registry, value) as refused_client:

@@ -5,12 +5,20 @@ from __future__ import annotations
 import pytest
 
 from roadstead.access import passwords
-from roadstead.access.passwords import PasswordChecker, hash_password
-from roadstead.metadata.accounts import AccountRow
+from roadstead.access.passwords import COMMON_PASSWORDS, SHORTEST, PasswordChecker, hash_password, require_good_password
+from roadstead.errors import InvalidAccount
+from roadstead.metadata.accounts import AccountState
 
 RIGHT = "correct horse"
 STORED = hash_password(RIGHT)
-ADA = AccountRow(1, "ada", False, STORED)
+
+
+def account(account_id: int, name: str, is_admin: bool, password_hash: str | None) -> AccountState:
+    """An account as authentication reads it."""
+    return AccountState(account_id, name, "user", "local", is_admin, password_hash, None, None, None, None)
+
+
+ADA = account(1, "ada", False, STORED)
 
 
 class Verifications:
@@ -51,7 +59,7 @@ async def test_a_wrong_password_is_never_remembered(checker: PasswordChecker, ve
 
 async def test_an_unknown_account_takes_the_same_way(checker: PasswordChecker, verifications: Verifications) -> None:
     assert not await checker.check(None, "nobody", RIGHT)
-    assert not await checker.check(AccountRow(2, "robot", False, None), "robot", RIGHT)
+    assert not await checker.check(account(2, "robot", False, None), "robot", RIGHT)
     first, second = verifications.asked
     assert first == second != STORED
     parameters = STORED.rpartition("$")[0].rpartition("$")[0]
@@ -61,14 +69,14 @@ async def test_an_unknown_account_takes_the_same_way(checker: PasswordChecker, v
 async def test_a_remembered_password_is_bound_to_name_and_account(checker: PasswordChecker, verifications: Verifications) -> None:
     assert await checker.check(ADA, "ada", RIGHT)
     assert not await checker.check(None, "ada", RIGHT)
-    bob = AccountRow(2, "bob", False, hash_password("another"))
+    bob = account(2, "bob", False, hash_password("another"))
     assert not await checker.check(bob, "bob", RIGHT)
     assert len(verifications.asked) == 3
 
 
 async def test_a_changed_password_is_refused_at_once(checker: PasswordChecker) -> None:
     assert await checker.check(ADA, "ada", RIGHT)
-    changed = AccountRow(1, "ada", False, hash_password("new"))
+    changed = account(1, "ada", False, hash_password("new"))
     assert not await checker.check(changed, "ada", RIGHT)
     assert await checker.check(changed, "ada", "new")
 
@@ -93,19 +101,57 @@ async def test_no_password_stands_in_memory(checker: PasswordChecker) -> None:
 
 
 async def test_a_name_cannot_borrow_from_a_password(checker: PasswordChecker) -> None:
-    assert await checker.check(AccountRow(1, "a", False, hash_password("b\0c")), "a", "b\0c")
-    assert not await checker.check(AccountRow(2, "a\0b", False, hash_password("c2")), "a\0b", "c")
+    assert await checker.check(account(1, "a", False, hash_password("b\0c")), "a", "b\0c")
+    assert not await checker.check(account(2, "a\0b", False, hash_password("c2")), "a\0b", "c")
 
 
 async def test_the_longest_password_and_one_more(checker: PasswordChecker, verifications: Verifications) -> None:
     longest = "x" * 4096
-    account = AccountRow(1, "ada", False, hash_password(longest))
-    assert await checker.check(account, "ada", longest)
-    assert not await checker.check(account, "ada", longest + "x")
+    holder = account(1, "ada", False, hash_password(longest))
+    assert await checker.check(holder, "ada", longest)
+    assert not await checker.check(holder, "ada", longest + "x")
     assert not await checker.check(None, "ada", "x" * 10_000_000)
     assert len(verifications.asked) == 1
 
 
 async def test_a_stored_hash_that_is_damaged_lets_nobody_in(checker: PasswordChecker) -> None:
     for damaged in ("", "x", "$argon2id$v=19$m=19456,t=2,p=1$x$y"):
-        assert not await checker.check(AccountRow(1, "ada", False, damaged), "ada", RIGHT)
+        assert not await checker.check(account(1, "ada", False, damaged), "ada", RIGHT)
+
+
+# --- which are good enough ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "password", ["correct horse battery", "x7 Kq.mw2Lz", "parola de șters", "adalovelace and more", "夏は夜。月のころはさらなり"]
+)
+def test_a_good_password_needs_no_recipe(password: str) -> None:
+    require_good_password(password, "ada")
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "",
+        "short",
+        "x" * 4097,
+        "Password123",
+        "aaaaaaaaaaaa",
+        "abababababab",
+        "1234567890",
+        "0987654321",
+        "abcdefghijk",
+        "qwertyuiop",
+        "ada1234567",
+        "7654321Ada",
+    ],
+    ids=lambda password: password[:16],
+)
+def test_an_easy_password_is_refused_with_the_rule(password: str) -> None:
+    with pytest.raises(InvalidAccount):
+        require_good_password(password, "ada")
+
+
+def test_the_list_holds_nothing_that_length_refuses_already() -> None:
+    assert all(len(one) >= SHORTEST and one == one.casefold() for one in COMMON_PASSWORDS)
+    assert len(COMMON_PASSWORDS) > 80

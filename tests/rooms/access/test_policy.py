@@ -190,7 +190,7 @@ def test_what_listings_and_mounts_may_see() -> None:
     assert policy.visible_projects(robot(Action.PULL)).names == {"some"}
     assert policy.visible_projects(robot(Action.PUSH)).names == frozenset()
     assert policy.visible_projects(robot(Action.SEE, project="*")).everything
-    assert policy.visible_projects(limited(ADMIN, Level.READ, frozenset({4}))).only_ids == {4}
+    assert policy.visible_projects(limited(ADMIN, Level.READ, frozenset({4}))).only_ids == frozenset({4})
 
 
 def test_a_token_lists_private_projects_only_if_it_covers_the_catalog() -> None:

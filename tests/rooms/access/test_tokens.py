@@ -2,144 +2,164 @@
 
 from __future__ import annotations
 
-import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from joserfc import jwt
-from joserfc.jwk import OctKey
-from roadstead.access.secret_key import SecretKey
+from joserfc.jwk import ECKey, OctKey
 
 from roadstead.access.actor import TokenScope
+from roadstead.access.signing import SigningKeys
 from roadstead.access.tokens import LIFETIME_SECONDS, SERVICE, Grant, Tokens, normalise, parse_scope
+from roadstead.access.vault import Vault
 from roadstead.errors import Unauthenticated
+from roadstead.metadata.database import Database
 from roadstead.oci.reference import RepositoryName
+from tests.support.factories import ManualClock
 
-KEY = SecretKey(b"k" * 32)
 APP, COPY = RepositoryName("library/app"), RepositoryName("library/copy")
 PULL_PUSH = Grant("repository", APP, ("pull", "push"))
 
 
 @pytest.fixture
-def tokens() -> Tokens:
-    return Tokens(KEY)
-
-
-class Time:
-    """Replaces time.time, from now on, by what the test says."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = time.time()
-        monkeypatch.setattr("roadstead.access.tokens.time.time", lambda: self.now)
+def keys(database: Database, clock: ManualClock) -> SigningKeys:
+    return SigningKeys(database, Vault([b"k" * 32]), clock, timedelta(hours=12))
 
 
 @pytest.fixture
-def moment(monkeypatch: pytest.MonkeyPatch) -> Time:
-    return Time(monkeypatch)
+def tokens(keys: SigningKeys, clock: ManualClock) -> Tokens:
+    return Tokens(keys, clock)
 
 
-def forged(key: bytes | None = None, header: dict[str, str] | None = None, **changed: Any) -> str:
-    """A token made outside, right in everything but what is `changed`; None takes a claim away."""
-    now = int(time.time())
-    claims = {"iss": SERVICE, "aud": SERVICE, "sub": "7", "iat": now, "nbf": now, "exp": now + 60, "access": [], **changed}
-    secret = KEY.derive("registry bearer tokens") if key is None else key
-    return jwt.encode(
-        header or {"alg": "HS256"}, {name: value for name, value in claims.items() if value is not None}, OctKey.import_key(secret)
-    )
+class Forger:
+    """Makes tokens outside, right in everything but what is said to be changed."""
+
+    def __init__(self, keys: SigningKeys, clock: ManualClock) -> None:
+        self._keys = keys
+        self._clock = clock
+
+    async def __call__(self, key: ECKey | OctKey | None = None, header: dict[str, str] | None = None, **changed: Any) -> str:
+        """None takes a claim away; times are given relative to now."""
+        now = int(self._clock().timestamp())
+        changed |= {name: now + changed[name] for name in ("exp", "nbf") if changed.get(name) is not None}
+        plain: dict[str, Any] = {"iss": SERVICE, "aud": SERVICE, "sub": "7", "cid": None, "iat": now, "nbf": now, "exp": now + 60}
+        claims = {name: value for name, value in {**plain, "access": [], **changed}.items() if value is not None or name == "cid"}
+        kid, own = await self._keys.current()
+        full = {"alg": "ES256", "kid": kid, **(header or {})}
+        return jwt.encode(full, claims, key or own, algorithms=["ES256", "HS256"])
 
 
-def test_a_token_says_what_was_granted(tokens: Tokens) -> None:
+@pytest.fixture
+def forge(keys: SigningKeys, clock: ManualClock) -> Forger:
+    return Forger(keys, clock)
+
+
+async def test_a_token_says_what_was_granted(tokens: Tokens) -> None:
     grants = [PULL_PUSH, Grant("repository", APP, ("delete",)), Grant("repository", COPY, ("*",)), Grant("registry", "catalog", ("*",))]
-    claims = tokens.verify(tokens.issue(7, grants))
-    assert claims.account_id == 7
+    claims = await tokens.verify(await tokens.issue(7, 8, grants))
+    assert (claims.account_id, claims.credential_id) == (7, 8)
     assert claims.scope == TokenScope({APP: frozenset({"pull", "push", "delete"}), COPY: frozenset({"*"})}, catalog=True)
     assert claims.scope.covers(APP, "delete")
     assert claims.scope.covers(COPY, "anything")
     assert not claims.scope.covers(RepositoryName("library/other"), "pull")
 
 
-def test_an_anonymous_token_is_nobodys(tokens: Tokens) -> None:
-    claims = tokens.verify(tokens.issue(None, [PULL_PUSH]))
-    assert (claims.account_id, claims.scope.catalog) == (None, False)
+async def test_an_anonymous_token_is_nobodys(tokens: Tokens) -> None:
+    claims = await tokens.verify(await tokens.issue(None, None, [PULL_PUSH]))
+    assert (claims.account_id, claims.credential_id, claims.scope.catalog) == (None, None, False)
 
 
-def test_a_token_made_by_hand_from_the_key_is_valid(tokens: Tokens) -> None:
+async def test_a_token_made_by_hand_from_the_key_is_valid(tokens: Tokens, forge: Forger) -> None:
     """So that what is wrong with the others below is only what was changed."""
-    assert tokens.verify(forged()).account_id == 7
+    assert (await tokens.verify(await forge())).account_id == 7
 
 
 @pytest.mark.parametrize(
-    "token",
+    "changed",
     [
-        forged(aud="somebody-else"),
-        forged(aud=None),
-        forged(iss="somebody-else"),
-        forged(iss=None),
-        forged(exp=int(time.time()) - 3600),
-        forged(exp=None),
-        forged(nbf=int(time.time()) + 3600),
-        forged(key=b"x" * 32),
-        forged(sub=None),
-        forged(sub="seven"),
-        forged(access=None),
-        forged(access="repository:library/app:pull"),
-        forged(access=[{"type": "repository"}]),
-        "",
-        "x",
-        "a.b.c",
-        "..",
-        "é.é.é",
-        "\0",
-        "a" * 100_000,
+        {"aud": "somebody-else"},
+        {"aud": None},
+        {"iss": "somebody-else"},
+        {"iss": None},
+        {"exp": -3600},
+        {"exp": None},
+        {"nbf": 3600},
+        {"sub": None},
+        {"sub": "seven"},
+        {"cid": "eight"},
+        {"access": None},
+        {"access": "repository:library/app:pull"},
+        {"access": [{"type": "repository"}]},
+        {"key": ECKey.generate_key("P-256")},
+        {"header": {"kid": "another"}},
+        {"key": OctKey.import_key(b"x" * 32), "header": {"alg": "HS256"}},
     ],
-    ids=lambda token: token[-12:] if len(token) < 1000 else "long",
+    ids=str,
 )
-def test_what_is_wrong_is_refused(tokens: Tokens, token: str) -> None:
+async def test_what_is_wrong_is_refused(tokens: Tokens, forge: Forger, changed: dict[str, Any]) -> None:
+    token = await forge(**changed)
     for _ in range(2):
         with pytest.raises(Unauthenticated):
-            tokens.verify(token)
+            await tokens.verify(token)
 
 
-def test_an_unsigned_token_is_refused(tokens: Tokens) -> None:
-    _, payload, _ = forged().split(".")
-    for header in ("eyJhbGciOiJub25lIn0", "eyJhbGciOiJOb25lIn0"):  # {"alg":"none"}, {"alg":"None"}
+async def test_the_public_key_is_no_secret_to_sign_with(tokens: Tokens, forge: Forger, keys: SigningKeys) -> None:
+    """The old confusion of a public key with a shared secret."""
+    _, key = await keys.current()
+    with pytest.raises(Unauthenticated):
+        await tokens.verify(await forge(OctKey.import_key(key.as_pem(private=False).hex()), {"alg": "HS256"}))
+
+
+@pytest.mark.parametrize("token", ["", "x", "a.b.c", "..", "é.é.é", "\0", "e30.e30.e30", "a" * 100_000], ids=lambda token: token[:10])
+async def test_what_is_no_token_is_refused(tokens: Tokens, token: str) -> None:
+    with pytest.raises(Unauthenticated):
+        await tokens.verify(token)
+
+
+async def test_an_unsigned_token_is_refused(tokens: Tokens, forge: Forger) -> None:
+    header, payload, _ = (await forge()).split(".")
+    for none in ("eyJhbGciOiJub25lIn0", "eyJhbGciOiJOb25lIn0", header):  # {"alg":"none"}, {"alg":"None"}, its own
         for signature in ("", "AAAA"):
             with pytest.raises(Unauthenticated):
-                tokens.verify(f"{header}.{payload}.{signature}")
+                await tokens.verify(f"{none}.{payload}.{signature}")
 
 
-def test_every_part_of_a_token_is_signed(tokens: Tokens) -> None:
-    token = tokens.issue(7, [PULL_PUSH])
-    assert tokens.verify(token)
+async def test_every_part_of_a_token_is_signed(tokens: Tokens) -> None:
+    token = await tokens.issue(7, None, [PULL_PUSH])
+    assert await tokens.verify(token)
     for position in (5, token.index(".") + 5, token.rindex(".") + 5):
         other = "A" if token[position] != "A" else "B"
         with pytest.raises(Unauthenticated):
-            tokens.verify(token[:position] + other + token[position + 1 :])
+            await tokens.verify(token[:position] + other + token[position + 1 :])
 
 
-def test_another_installations_token_is_refused(tokens: Tokens) -> None:
-    with pytest.raises(Unauthenticated):
-        tokens.verify(Tokens(SecretKey(b"x" * 32)).issue(7, [PULL_PUSH]))
-    assert Tokens(KEY).verify(tokens.issue(7, [])).account_id == 7
-
-
-def test_a_token_expires_although_it_was_verified_before(tokens: Tokens, moment: Time) -> None:
-    token = tokens.issue(7, [PULL_PUSH])
-    assert tokens.verify(token).expires_at == int(moment.now) + LIFETIME_SECONDS
-    moment.now += LIFETIME_SECONDS
-    assert tokens.verify(token)
-    moment.now += 61
+async def test_a_token_expires_although_it_was_verified_before(tokens: Tokens, clock: ManualClock) -> None:
+    token = await tokens.issue(7, None, [PULL_PUSH])
+    assert (await tokens.verify(token)).expires_at == int(clock().timestamp()) + LIFETIME_SECONDS
+    clock.advance(timedelta(seconds=LIFETIME_SECONDS))
+    assert await tokens.verify(token)
+    clock.advance(timedelta(seconds=61))
     for _ in range(2):
         with pytest.raises(Unauthenticated):
-            tokens.verify(token)
+            await tokens.verify(token)
 
 
-def test_only_so_many_verifications_are_remembered(tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_replica_whose_clock_is_a_little_behind_takes_a_token(tokens: Tokens, keys: SigningKeys, clock: ManualClock) -> None:
+    token = await tokens.issue(7, None, [])
+    behind = ManualClock(clock() - timedelta(seconds=50))
+    assert await Tokens(keys, behind).verify(token)
+    behind.advance(timedelta(seconds=-20))
+    with pytest.raises(Unauthenticated):
+        await Tokens(keys, behind).verify(token)
+
+
+async def test_only_so_many_verifications_are_remembered(tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("roadstead.access.tokens._REMEMBERED_LIMIT", 3)
-    every = [tokens.issue(number, []) for number in range(6)]
-    assert [tokens.verify(token).account_id for token in every] == list(range(6))
+    every = [await tokens.issue(number, None, []) for number in range(6)]
+    assert [(await tokens.verify(token)).account_id for token in every] == list(range(6))
     assert len(tokens._verified) == 3
-    assert [tokens.verify(token).account_id for token in every] == list(range(6))
+    assert [(await tokens.verify(token)).account_id for token in every] == list(range(6))
 
 
 @pytest.mark.parametrize(
