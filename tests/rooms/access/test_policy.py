@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,7 @@ def test_the_page_shows_the_table_of_levels() -> None:
 def test_each_includes_the_one_before(table: Mapping[str, frozenset[Action]], order: type[StrEnum]) -> None:
     steps = [table[one] for one in order]
     assert len(steps) == len(table)
-    assert all(low < high for low, high in zip(steps, steps[1:], strict=False))
+    assert all(low < high for low, high in pairwise(steps))
 
 
 def test_no_role_reaches_the_system() -> None:
