@@ -27,6 +27,7 @@ from roadstead.metadata import credentials
 from roadstead.metadata.accounts import AccountSelects, AccountState
 from roadstead.metadata.database import Database
 from roadstead.metadata.repositories import RepositorySelects
+from roadstead.metadata.schema import to_microseconds
 from roadstead.oci.reference import RepositoryName
 
 ADMIN: Final = "admin"
@@ -80,7 +81,7 @@ class Accounts:
         account = await self._selects.by_id(claims.account_id, claims.credential_id)
         if account is None:
             raise Unauthenticated("The account of this token is disabled or gone.")
-        if account.valid_from is not None and claims.issued_at < account.valid_from.timestamp():
+        if account.valid_from is not None and claims.issued_at < to_microseconds(account.valid_from):
             raise Unauthenticated("The account's password has changed since this token was issued; log in again.")
         if claims.credential_id is None:
             return self._actor(account, claims.scope, address)

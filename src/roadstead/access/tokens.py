@@ -21,6 +21,7 @@ from roadstead.access.actor import TokenScope
 from roadstead.access.clock import Clock
 from roadstead.access.signing import ALGORITHM, SigningKeys
 from roadstead.errors import RoadsteadError, Unauthenticated
+from roadstead.metadata.schema import to_microseconds
 from roadstead.oci.reference import RepositoryName
 
 SERVICE: Final = "roadstead"
@@ -42,7 +43,10 @@ class Grant(msgspec.Struct, frozen=True):
 
 
 class Claims(msgspec.Struct, frozen=True):
-    """What a valid token says. `account_id` is None for an anonymous one; times are in seconds since the epoch."""
+    """What a valid token says. `account_id` is None for an anonymous one.
+
+    `issued_at` is in microseconds since the epoch, `expires_at` in seconds.
+    """
 
     account_id: int | None
     credential_id: int | None
@@ -72,13 +76,16 @@ class Tokens:
 
     async def issue(self, account_id: int | None, credential_id: int | None, grants: Iterable[Grant]) -> str:
         """A token for these grants."""
-        now = self._now()
+        moment = to_microseconds(self._clock())
+        now = moment // 1_000_000
         claims: dict[str, Any] = {
             "iss": SERVICE,
             "aud": SERVICE,
             "sub": "" if account_id is None else str(account_id),
             "cid": credential_id,
             "iat": now,
+            # To tell what was issued before a change from what was issued after it, in the same second.
+            "iat_us": moment,
             "nbf": now,
             "exp": now + LIFETIME_SECONDS,
             "jti": secrets.token_hex(8),
@@ -129,7 +136,7 @@ def _read(claims: dict[str, Any]) -> Claims:
         account_id=int(subject) if subject else None,
         credential_id=None if credential is None else int(credential),
         scope=_scope(claims["access"]),
-        issued_at=int(claims["iat"]),
+        issued_at=int(claims["iat_us"]),
         expires_at=int(claims["exp"]),
     )
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_PIPED_WIDTH = 500
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 user = typer.Typer(help="Accounts of people.", no_args_is_help=True)
@@ -51,7 +53,8 @@ def _print(value: Any, *, as_json: bool, columns: Iterable[str] = ()) -> None:
     table = Table(*columns, box=None, header_style="bold")
     for row in rows:
         table.add_row(*(_cell(row, column) for column in columns))
-    Console().print(table)
+    # What is piped into another program is not cut to a terminal's width.
+    Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH).print(table)
 
 
 def _cell(row: Mapping[str, Any], column: str) -> str:

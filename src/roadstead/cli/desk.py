@@ -41,7 +41,7 @@ class Desk:
 @asynccontextmanager
 async def open_desk(settings: Settings) -> AsyncIterator[Desk]:
     """Open the configured database, brought to the present schema."""
-    settings.data.mkdir(parents=True, exist_ok=True)
+    settings.make_data_directory()
     await migrations.upgrade(settings.database)
     async with open_system(settings) as system:
         yield Desk(system)

@@ -43,7 +43,8 @@ class Forger:
         """None takes a claim away; times are given relative to now."""
         now = int(self._clock().timestamp())
         changed |= {name: now + changed[name] for name in ("exp", "nbf") if changed.get(name) is not None}
-        plain: dict[str, Any] = {"iss": SERVICE, "aud": SERVICE, "sub": "7", "cid": None, "iat": now, "nbf": now, "exp": now + 60}
+        plain: dict[str, Any] = {"iss": SERVICE, "aud": SERVICE, "sub": "7", "cid": None, "iat": now, "exp": now + 60}
+        plain |= {"iat_us": now * 1_000_000, "nbf": now}
         claims = {name: value for name, value in {**plain, "access": [], **changed}.items() if value is not None or name == "cid"}
         kid, own = await self._keys.current()
         full = {"alg": "ES256", "kid": kid, **(header or {})}
@@ -88,6 +89,7 @@ async def test_a_token_made_by_hand_from_the_key_is_valid(tokens: Tokens, forge:
         {"sub": None},
         {"sub": "seven"},
         {"cid": "eight"},
+        {"iat_us": None},
         {"access": None},
         {"access": "repository:library/app:pull"},
         {"access": [{"type": "repository"}]},

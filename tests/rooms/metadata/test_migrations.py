@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -97,6 +98,62 @@ async def test_a_database_that_cannot_be_had_is_said_to_be_failing(tmp_path: Pat
     for url in (f"sqlite:///{tmp_path}/garbage", postgres.url("no_such_database"), f"postgresql://roadstead@127.0.0.1:{free_port()}/x"):
         with pytest.raises(DatabaseFailed):
             await migrations.upgrade(url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def first_version(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database of each kind as the first version left it."""
+    url = f"sqlite:///{tmp_path}/old.sqlite" if request.param == "sqlite" else request.getfixturevalue("postgres").fresh_database()
+    asyncio.run(_upgrade_to(str(url), "0001"))
+    return str(url)
+
+
+async def _upgrade_to(url: str, revision: str) -> None:
+    database = await open_database(url)
+    try:
+        await database.write(lambda connection: command.upgrade(migrations.config(connection=connection), revision))
+    finally:
+        await database.close()
+
+
+def test_an_upgrade_keeps_what_is_there(first_version: str) -> None:
+    """Accounts and projects of the first version have what the second added, and work as they did."""
+    old = (
+        "INSERT INTO accounts (name, password_hash, is_admin, created_at) VALUES ('admin', 'x', :yes, 7)",
+        "INSERT INTO projects (name, public, owner_id, created_at) VALUES ('library', :yes, (SELECT min(id) FROM accounts), 8)",
+        "INSERT INTO repositories (project_id, path, created_at) VALUES ((SELECT min(id) FROM projects), 'app', 9)",
+    )
+
+    async def upgrade_and_read() -> list[list[tuple[object, ...]]]:
+        database = await open_database(first_version)
+        try:
+            for statement in old:
+                await database.write(
+                    lambda connection, one=statement: connection.execute(text(one), {"yes": True} if ":yes" in one else {})
+                )
+        finally:
+            await database.close()
+        await asyncio.to_thread(lambda: asyncio.run(migrations.upgrade(first_version)))
+        database = await open_database(first_version)
+        try:
+            assert await database.read(migrations.current) == migrations.HEAD
+            queries = (
+                "SELECT name, password_hash, created_at, kind, source, email, deleted_at, valid_from FROM accounts",
+                "SELECT name, created_at, description, updated_at FROM projects",
+                "SELECT repositories.path, repositories.created_at FROM repositories JOIN projects ON projects.id = project_id",
+            )
+            return [
+                [tuple(row) for row in await database.read(lambda connection, one=query: connection.execute(text(one)).all())]
+                for query in queries
+            ]
+        finally:
+            await database.close()
+
+    assert asyncio.run(upgrade_and_read()) == [
+        [("admin", "x", 7, "user", "local", None, None, None)],
+        [("library", 8, "", None)],
+        [("app", 9)],
+    ]
 
 
 def test_a_moment_is_exact_to_the_microsecond() -> None:

@@ -1,0 +1,144 @@
+"""`roadstead user|project|token|robot`, through the real program, on a database of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from roadstead.access.secret import looks_like_secret
+
+PROGRAM = str(Path(sys.executable).with_name("roadstead"))
+GOOD = "correct horse battery"
+
+
+class Site:
+    """The program at work on one data directory."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+
+    def run(self, *arguments: str, said: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a command, with `said` on its standard input."""
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("ROADSTEAD_")}
+        command = [PROGRAM, *arguments, "--data", str(self._data)]
+        return subprocess.run(command, check=False, env={**clean, "NO_COLOR": "1"}, input=said, capture_output=True, text=True, timeout=60)
+
+    def told(self, *arguments: str, said: str = "") -> Any:
+        """What a command that succeeds prints as JSON."""
+        done = self.run(*arguments, "--json", said=said)
+        assert (done.returncode, done.stderr) == (0, "")
+        return json.loads(done.stdout)
+
+    def done(self, *arguments: str, said: str = "") -> str:
+        """What a command that succeeds without a result says."""
+        done = self.run(*arguments, said=said)
+        assert (done.returncode, done.stdout) == (0, "")
+        return done.stderr
+
+    def refused(self, *arguments: str, said: str = "") -> str:
+        """The one message of a command that fails."""
+        done = self.run(*arguments, said=said)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith("roadstead: ")
+        assert "Traceback" not in done.stderr
+        return done.stderr
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path / "data")
+
+
+def test_people(site: Site) -> None:
+    made = site.told("user", "add", "grace", "--email", "grace@example.org", said=GOOD + "\n")
+    assert (made["name"], made["email"], made["is_admin"], made["source"]) == ("grace", "grace@example.org", False, "local")
+    assert "password" not in str(made)
+    assert "password" in site.refused("user", "add", "heidi", said="short\n")
+    assert "grace" in site.refused("user", "add", "grace", said=GOOD + "\n")
+    assert "administrator" in site.done("user", "admin", "grace")
+    assert "disabled" in site.done("user", "disable", "grace")
+    (row,) = site.told("user", "list")
+    assert row["is_admin"] is True
+    assert datetime.fromisoformat(row["disabled_at"]).tzinfo is not None
+    site.done("user", "admin", "grace", "--undo")
+    site.done("user", "disable", "grace", "--undo")
+    site.done("user", "passwd", "grace", "--end-sessions", said="another horse battery\n")
+    assert site.told("user", "list") == [made]
+    assert "nobody" in site.refused("user", "passwd", "nobody", said=GOOD + "\n")
+
+
+def test_a_table_is_not_cut_in_a_pipe(site: Site) -> None:
+    name, email = "g" * 60, f"{'e' * 60}@example.org"
+    site.told("user", "add", name, "--email", email, said=GOOD + "\n")
+    listed = site.run("user", "list").stdout
+    heading, row = listed.splitlines()
+    assert heading.split()[:3] == ["id", "name", "is_admin"]
+    assert name in row
+    assert email in row
+
+
+def test_projects_and_members(site: Site) -> None:
+    site.told("user", "add", "grace", said=GOOD + "\n")
+    made = site.told("project", "add", "climate", "--description", "Models")
+    assert (made["name"], made["public"], made["description"]) == ("climate", False, "Models")
+    assert site.told("project", "add", "open", "--public")["public"] is True
+    assert [row["name"] for row in site.told("project", "list")] == ["climate", "open"]
+    assert "climate" in site.refused("project", "add", "climate")
+    site.refused("project", "add", "Climate")
+    assert site.told("project", "member", "climate") == []
+    site.told("project", "member", "climate", "grace", "--role", "guest")
+    both = site.told("project", "member", "climate", "grace", "--role", "maintainer", "--path", "team/*")
+    assert [(row["holder"], row["role"], row["path"]) for row in both] == [("grace", "guest", ""), ("grace", "maintainer", "team/")]
+    assert "already" in site.refused("project", "member", "climate", "grace")
+    assert site.told("project", "member", "climate", "grace", "--remove") == []
+    assert "nowhere" in site.refused("project", "member", "nowhere")
+    assert site.run("project", "member", "climate", "grace", "--role", "king").returncode == 2
+
+
+def test_tokens(site: Site) -> None:
+    site.told("user", "add", "grace", said=GOOD + "\n")
+    project = site.told("project", "add", "climate")
+    made = site.told("token", "add", "grace", "laptop", "--level", "write", "--project", "climate", "--days", "30")
+    secret = made.pop("secret")
+    assert looks_like_secret(secret)
+    assert secret.startswith(made["hint"])
+    assert (made["name"], made["level"], made["project_ids"]) == ("laptop", "write", [project["id"]])
+    life = datetime.fromisoformat(made["expires_at"]) - datetime.fromisoformat(made["created_at"])
+    assert abs(life - timedelta(days=30)) < timedelta(seconds=5)
+    assert site.told("token", "list", "grace") == [made]
+    bare = site.run("token", "add", "grace", "script")
+    assert looks_like_secret(bare.stdout.strip()), "standard output is the secret and nothing else"
+    assert str(made["id"]) in site.done("token", "revoke", "grace", str(made["id"]))
+    assert [row["name"] for row in site.told("token", "list", "grace")] == ["script"]
+    site.refused("token", "revoke", "grace", str(made["id"]))
+    site.refused("token", "add", "grace", "x", "--project", "nowhere")
+    site.refused("token", "add", "grace", "x", "--days", "0")
+    site.refused("token", "list", "nobody")
+
+
+def test_robots(site: Site) -> None:
+    site.told("project", "add", "climate")
+    made = site.told("robot", "add", "ci", "--project", "climate", "--may", "push", "--days", "7")
+    secret = made.pop("secret")
+    assert looks_like_secret(secret)
+    assert made["name"] == "robot$climate+ci"
+    assert site.told("robot", "list", "--project", "climate") == [made]
+    assert site.told("robot", "list") == []
+    everywhere = site.told("robot", "add", "mirror")
+    assert [row["name"] for row in site.told("robot", "list")] == ["robot$mirror"]
+    rotated = site.told("robot", "rotate", str(made["id"]))["secret"]
+    assert looks_like_secret(rotated)
+    assert rotated != secret
+    site.done("robot", "remove", str(everywhere["id"]))
+    assert site.told("robot", "list") == []
+    site.refused("robot", "remove", str(everywhere["id"]))
+    site.refused("robot", "add", "ci", "--project", "climate")
+    assert "nowhere" in site.refused("robot", "add", "ci", "--project", "nowhere")
+    assert "push" in site.refused("robot", "add", "other", "--may", "fly")
