@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from alembic import command
@@ -19,6 +21,8 @@ from roadstead.metadata.schema import Moment, metadata, projects, to_microsecond
 from tests.support.factories import BEGINNING
 from tests.support.postgres import Postgres
 from tests.support.server import free_port
+
+T = TypeVar("T")
 
 
 async def test_the_migrated_schema_is_the_declared_one(database: Database) -> None:
@@ -101,17 +105,20 @@ async def test_a_database_that_cannot_be_had_is_said_to_be_failing(tmp_path: Pat
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def first_version(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def first_version(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A database of each kind as the first version left it."""
     url = f"sqlite:///{tmp_path}/old.sqlite" if request.param == "sqlite" else request.getfixturevalue("postgres").fresh_database()
-    asyncio.run(_upgrade_to(str(url), "0001"))
+    upgrade = command.upgrade
+    with monkeypatch.context() as patched:
+        patched.setattr(command, "upgrade", lambda config, _: upgrade(config, "0001"))
+        asyncio.run(migrations.upgrade(str(url)))
     return str(url)
 
 
-async def _upgrade_to(url: str, revision: str) -> None:
+async def _write(url: str, work: Callable[[Connection], T]) -> T:
     database = await open_database(url)
     try:
-        await database.write(lambda connection: command.upgrade(migrations.config(connection=connection), revision))
+        return await database.write(work)
     finally:
         await database.close()
 
@@ -119,37 +126,32 @@ async def _upgrade_to(url: str, revision: str) -> None:
 def test_an_upgrade_keeps_what_is_there(first_version: str) -> None:
     """Accounts and projects of the first version have what the second added, and work as they did."""
     old = (
-        "INSERT INTO accounts (name, password_hash, is_admin, created_at) VALUES ('admin', 'x', :yes, 7)",
-        "INSERT INTO projects (name, public, owner_id, created_at) VALUES ('library', :yes, (SELECT min(id) FROM accounts), 8)",
+        "INSERT INTO accounts (name, password_hash, is_admin, created_at) VALUES ('admin', 'x', TRUE, 7)",
+        "INSERT INTO projects (name, public, owner_id, created_at) VALUES ('library', TRUE, (SELECT min(id) FROM accounts), 8)",
         "INSERT INTO repositories (project_id, path, created_at) VALUES ((SELECT min(id) FROM projects), 'app', 9)",
     )
 
-    async def upgrade_and_read() -> list[list[tuple[object, ...]]]:
-        database = await open_database(first_version)
-        try:
-            for statement in old:
-                await database.write(
-                    lambda connection, one=statement: connection.execute(text(one), {"yes": True} if ":yes" in one else {})
-                )
-        finally:
-            await database.close()
-        await asyncio.to_thread(lambda: asyncio.run(migrations.upgrade(first_version)))
-        database = await open_database(first_version)
-        try:
-            assert await database.read(migrations.current) == migrations.HEAD
-            queries = (
-                "SELECT name, password_hash, created_at, kind, source, email, deleted_at, valid_from FROM accounts",
-                "SELECT name, created_at, description, updated_at FROM projects",
-                "SELECT repositories.path, repositories.created_at FROM repositories JOIN projects ON projects.id = project_id",
-            )
-            return [
-                [tuple(row) for row in await database.read(lambda connection, one=query: connection.execute(text(one)).all())]
-                for query in queries
-            ]
-        finally:
-            await database.close()
+    new = (
+        "SELECT name, password_hash, created_at, kind, source, email, deleted_at, valid_from FROM accounts",
+        "SELECT name, created_at, description, updated_at FROM projects",
+        "SELECT repositories.path, repositories.created_at FROM repositories JOIN projects ON projects.id = project_id",
+    )
 
-    assert asyncio.run(upgrade_and_read()) == [
+    def fill(connection: Connection) -> None:
+        assert migrations.current(connection) == "0001"
+        for statement in old:
+            connection.execute(text(statement))
+
+    def look(connection: Connection) -> list[list[tuple[object, ...]]]:
+        assert migrations.current(connection) == migrations.HEAD
+        return [[tuple(row) for row in connection.execute(text(query))] for query in new]
+
+    async def upgrade_and_look() -> list[list[tuple[object, ...]]]:
+        await _write(first_version, fill)
+        await asyncio.to_thread(lambda: asyncio.run(migrations.upgrade(first_version)))
+        return await _write(first_version, look)
+
+    assert asyncio.run(upgrade_and_look()) == [
         [("admin", "x", 7, "user", "local", None, None, None)],
         [("library", 8, "", None)],
         [("app", 9)],
