@@ -21,7 +21,7 @@ from roadstead.metadata.schema import (
     projects,
     repositories,
 )
-from roadstead.metadata.statements import batched, insert_id, insert_new
+from roadstead.metadata.statements import Prepared, batched, insert_id, insert_new
 from roadstead.oci.digest import Digest
 
 
@@ -65,7 +65,7 @@ class BlobSelects:
         return None if row is None else BlobRow(row[0], row[1], row[2], row[3], from_microseconds(row[4]))
 
 
-_FIND = (
+_FIND = Prepared(
     select(contents.c.id, contents.c.size, contents.c.store, contents.c.key)
     .join_from(digests, contents)
     .where(digests.c.digest == bindparam("digest"))
@@ -74,8 +74,8 @@ _FIND = (
 
 def find(connection: Connection, digest: Digest) -> ContentRow | None:
     """The live content known by `digest`."""
-    row = connection.execute(_FIND, {"digest": digest}).first()
-    return row and ContentRow(*row)
+    row = _FIND.first(connection, {"digest": digest})
+    return None if row is None else ContentRow(*row)
 
 
 _VISIBLE_OF = (
@@ -135,12 +135,12 @@ def replace_key(connection: Connection, content_id: int, old_key: str, new_key: 
     return connection.execute(statement.values(key=new_key, store=store)).rowcount == 1
 
 
-_REVIVE = update(contents).where(contents.c.id == bindparam("the_id"), contents.c.state == "stored").values(doomed_at=None)
+_REVIVE = Prepared(update(contents).where(contents.c.id == bindparam("the_id"), contents.c.state == "stored").values(doomed_at=None))
 
 
 def link(connection: Connection, repository_id: int, content_id: int, account_id: int | None, now: datetime) -> bool:
     """Make a content visible in a repository and clear its doom; False if the collector has taken it meanwhile."""
-    if connection.execute(_REVIVE, {"the_id": content_id}).rowcount == 0:
+    if _REVIVE.change(connection, {"the_id": content_id}) == 0:
         return False
     row = {"repository_id": repository_id, "content_id": content_id, "linked_by": account_id, "linked_at": now, "touched_at": now}
     if not insert_new(connection, blob_links, row):

@@ -157,6 +157,11 @@ class _Outcome(NamedTuple):
     failure: Exception | None
 
 
+def _is_of_database(error: Exception) -> bool:
+    """Whether the database itself failed, and not what was asked of it."""
+    return isinstance(error, (exc.DBAPIError, sqlite3.Error)) and not isinstance(error, exc.IntegrityError)
+
+
 class _SqlitePen:
     """A connection that writes. Transactions are begun and ended on the driver's connection, which costs a tenth of what SQLAlchemy's own
     bookkeeping of them does; for SQLAlchemy its connection stays in one transaction for ever.
@@ -186,8 +191,7 @@ class _SqlitePen:
             self._roll_back()
             if len(batch) > 1:
                 return [outcome for waiting in batch for outcome in self.commit([waiting])]
-            database_failed = isinstance(error, (exc.DBAPIError, sqlite3.Error)) and not isinstance(error, exc.IntegrityError)
-            return [_Outcome(batch[0].done, None, translate(error) if database_failed else error)]
+            return [_Outcome(batch[0].done, None, translate(error) if _is_of_database(error) else error)]
         return outcomes
 
     def _attempt(self, waiting: _Waiting, *, alone: bool) -> _Outcome:
@@ -198,7 +202,7 @@ class _SqlitePen:
         try:
             outcome = _Outcome(waiting.done, waiting.work(self._connection), None)
         except Exception as error:
-            if isinstance(error, exc.DBAPIError) and not isinstance(error, exc.IntegrityError):
+            if _is_of_database(error):
                 raise
             self._driver.execute("ROLLBACK TO one")
             outcome = _Outcome(waiting.done, None, error)
@@ -342,7 +346,7 @@ class SqliteDatabase:
         try:
             with self._engine.begin() as connection:
                 return work(connection)
-        except exc.DBAPIError as error:
+        except (exc.DBAPIError, sqlite3.Error) as error:
             raise translate(error) from error
 
     def hot(self, statement: Select[Any]) -> HotSelect:

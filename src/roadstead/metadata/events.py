@@ -12,6 +12,7 @@ import msgspec
 from sqlalchemy import Connection, or_, select, update
 
 from roadstead.metadata.schema import events
+from roadstead.metadata.statements import Prepared
 
 
 class NewEvent(msgspec.Struct, frozen=True):
@@ -39,13 +40,13 @@ class EventRow(msgspec.Struct, frozen=True):
 _FIELDS = tuple(events.c[field] for field in NewEvent.__struct_fields__)
 
 
-_ADD = events.insert()
+_ADD = Prepared(events.insert())
 
 
 def add(connection: Connection, *new: NewEvent) -> None:
     """Record events."""
     if new:
-        connection.execute(_ADD, [msgspec.structs.asdict(one) for one in new])
+        _ADD.change_each(connection, [msgspec.structs.asdict(one) for one in new])
 
 
 def claim(connection: Connection, worker: str, until: datetime, now: datetime, limit: int) -> list[EventRow]:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, and_, bindparam, delete, select, update
 from roadstead.metadata import contents
 from roadstead.metadata.database import Database
 from roadstead.metadata.schema import manifest_references, manifests, projects, repositories, tags
-from roadstead.metadata.statements import batched, insert_id
+from roadstead.metadata.statements import Prepared, batched, insert_id
 from roadstead.oci.digest import Digest
 from roadstead.oci.reference import RepositoryName, TagName
 
@@ -103,14 +103,15 @@ class ManifestSelects:
 _LIVE = manifests.c.deleted_at.is_(None)
 
 
-_FIND_ID = select(manifests.c.id).where(
-    manifests.c.repository_id == bindparam("repository_id"), manifests.c.digest == bindparam("digest"), _LIVE
+_FIND_ID = Prepared(
+    select(manifests.c.id).where(manifests.c.repository_id == bindparam("repository_id"), manifests.c.digest == bindparam("digest"), _LIVE)
 )
 
 
 def find_id(connection: Connection, repository_id: int, digest: Digest) -> int | None:
     """The id of the live manifest of that digest."""
-    return connection.execute(_FIND_ID, {"repository_id": repository_id, "digest": digest}).scalar()
+    row = _FIND_ID.first(connection, {"repository_id": repository_id, "digest": digest})
+    return None if row is None else row[0]
 
 
 def add(connection: Connection, new: NewManifest) -> int:
@@ -150,7 +151,7 @@ def repush(connection: Connection, manifest_id: int, new: NewManifest) -> bool:
     return True
 
 
-_ADD_REFERENCES = manifest_references.insert()
+_ADD_REFERENCES = Prepared(manifest_references.insert())
 
 
 def _set_references(connection: Connection, manifest_id: int, references: Iterable[ReferenceRow]) -> None:
@@ -159,7 +160,7 @@ def _set_references(connection: Connection, manifest_id: int, references: Iterab
         for position, one in enumerate(references)
     ]
     if rows:
-        connection.execute(_ADD_REFERENCES, rows)
+        _ADD_REFERENCES.change_each(connection, rows)
 
 
 def missing(connection: Connection, repository_id: int, wanted: Collection[Digest]) -> list[Digest]:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, and_, bindparam, exists, func, or_, select
 from roadstead.metadata.database import Database
 from roadstead.metadata.projects import ProjectScope
 from roadstead.metadata.schema import manifests, projects, repositories
-from roadstead.metadata.statements import insert_new
+from roadstead.metadata.statements import Prepared, insert_new
 from roadstead.oci.reference import RepositoryName
 
 LIVE = and_(projects.c.deleted_at.is_(None), repositories.c.deleted_at.is_(None))
@@ -47,19 +47,22 @@ class RepositorySelects:
         return None if row is None else PlaceRow(row[0], row[1], bool(row[2]), row[3])
 
 
-_FIND = select(repositories.c.id).where(
-    repositories.c.project_id == bindparam("project_id"), repositories.c.path == bindparam("path"), repositories.c.deleted_at.is_(None)
+_FIND = Prepared(
+    select(repositories.c.id).where(
+        repositories.c.project_id == bindparam("project_id"), repositories.c.path == bindparam("path"), repositories.c.deleted_at.is_(None)
+    )
 )
 
 
 def ensure(connection: Connection, project_id: int, path: str, now: datetime) -> int:
     """The id of the live repository, made if it is not there."""
     wanted = {"project_id": project_id, "path": path}
-    found: int | None = connection.execute(_FIND, wanted).scalar()
+    found = _FIND.first(connection, wanted)
     if found is None:
         insert_new(connection, repositories, {**wanted, "created_at": now})
-        found = connection.execute(_FIND, wanted).scalar_one()
-    return found
+        found = _FIND.first(connection, wanted)
+        assert found is not None
+    return int(found[0])
 
 
 def filled(connection: Connection, project_id: int) -> int:

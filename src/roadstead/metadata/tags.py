@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import Connection, bindparam, select, update
 
 from roadstead.metadata.schema import manifests, tag_history, tags
-from roadstead.metadata.statements import insert_new
+from roadstead.metadata.statements import Prepared, insert_new
 from roadstead.oci.digest import Digest
 from roadstead.oci.reference import TagName
 
@@ -88,7 +88,7 @@ def remove(connection: Connection, repository_id: int, tag: TagRow, actor_id: in
     return True
 
 
-_RECORD = tag_history.insert()
+_RECORD = Prepared(tag_history.insert())
 
 
 def _record(
@@ -101,4 +101,4 @@ def _record(
     now: datetime,
 ) -> None:
     row = {"repository_id": repository_id, "tag": tag, "old_digest": old, "new_digest": new, "actor_id": actor_id, "at": now}
-    connection.execute(_RECORD, row)
+    _RECORD.change(connection, row)

@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import Connection, bindparam, delete, or_, select, update
 
 from roadstead.metadata.schema import uploads
-from roadstead.metadata.statements import insert_id
+from roadstead.metadata.statements import Prepared, insert_id
 
 
 class UploadRow(msgspec.Struct, frozen=True):
@@ -42,17 +42,17 @@ def add(connection: Connection, token: str, repository_id: int, account_id: int 
     return insert_id(connection, uploads, {**row, "offset": 0, "version": 0, "started_at": now, "touched_at": now})
 
 
-_FIND = select(*_COLUMNS).where(uploads.c.token == bindparam("token"), uploads.c.repository_id == bindparam("repository_id"))
+_FIND = Prepared(select(*_COLUMNS).where(uploads.c.token == bindparam("token"), uploads.c.repository_id == bindparam("repository_id")))
 
 
 def find(connection: Connection, repository_id: int, token: str) -> UploadRow | None:
     """The upload of that token in that repository."""
-    row = connection.execute(_FIND, {"token": token, "repository_id": repository_id}).first()
-    return row and UploadRow(*row)
+    row = _FIND.first(connection, {"token": token, "repository_id": repository_id})
+    return None if row is None else UploadRow(*row)
 
 
 _START = bindparam("start", type_=uploads.c.offset.type)
-_CLAIM = (
+_CLAIM = Prepared(
     update(uploads)
     .where(uploads.c.token == bindparam("the_token"), uploads.c.repository_id == bindparam("the_repository_id"))
     .where(or_(uploads.c.claimed_until.is_(None), uploads.c.claimed_until < bindparam("now", type_=uploads.c.touched_at.type)))
@@ -68,7 +68,7 @@ def claim(connection: Connection, repository_id: int, token: str, start: int | N
     None if there is no such upload, it has a writer, or it does not stand at `start` (None: wherever it stands).
     """
     wanted = {"the_token": token, "the_repository_id": repository_id, "start": start, "now": now}
-    row = connection.execute(_CLAIM, {**wanted, "claimed_until": until, "touched_at": now}).first()
+    row = _CLAIM.first(connection, {**wanted, "claimed_until": until, "touched_at": now})
     return None if row is None else UploadRow(*row)
 
 
@@ -78,7 +78,7 @@ def renew(connection: Connection, upload_id: int, version: int, until: datetime,
     return connection.execute(update(uploads).where(*mine).values(claimed_until=until, touched_at=now)).rowcount == 1
 
 
-_ADVANCE = (
+_ADVANCE = Prepared(
     update(uploads)
     .where(uploads.c.id == bindparam("the_id"), uploads.c.version == bindparam("the_version"))
     .values(
@@ -94,23 +94,24 @@ _ADVANCE = (
 def advance(connection: Connection, upload_id: int, version: int, offset: int, state: bytes, now: datetime) -> bool:
     """Record progress and give up the claim; False if somebody else changed the upload meanwhile."""
     values = {"the_id": upload_id, "the_version": version, "offset": offset, "state": state, "touched_at": now}
-    return connection.execute(_ADVANCE, values).rowcount == 1
+    return _ADVANCE.change(connection, values) == 1
 
 
-_REMOVE = delete(uploads).where(uploads.c.id == bindparam("the_id"))
+_MINE = uploads.c.id == bindparam("the_id")
+_REMOVE = Prepared(delete(uploads).where(_MINE))
 
 
 def remove(connection: Connection, upload_id: int) -> bool:
     """Forget an upload; False if it was forgotten already."""
-    return connection.execute(_REMOVE, {"the_id": upload_id}).rowcount == 1
+    return _REMOVE.change(connection, {"the_id": upload_id}) == 1
 
 
-_REMOVE_CLAIMED = _REMOVE.where(uploads.c.version == bindparam("the_version"))
+_REMOVE_CLAIMED = Prepared(delete(uploads).where(_MINE, uploads.c.version == bindparam("the_version")))
 
 
 def remove_claimed(connection: Connection, upload_id: int, version: int) -> bool:
     """Forget an upload that this claim holds; False if somebody else changed it."""
-    return connection.execute(_REMOVE_CLAIMED, {"the_id": upload_id, "the_version": version}).rowcount == 1
+    return _REMOVE_CLAIMED.change(connection, {"the_id": upload_id, "the_version": version}) == 1
 
 
 def stale(connection: Connection, untouched_since: datetime, limit: int) -> list[UploadRow]:
