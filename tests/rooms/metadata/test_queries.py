@@ -32,12 +32,24 @@ HOUR = timedelta(hours=1)
 def example(connection: Connection, name: str) -> dict[str, object]:
     """One row of the table, with the rows that it refers to."""
     at = {"created_at": BEGINNING}
-    if name in ("accounts", "projects"):
+    if name in ("accounts", "groups", "projects"):
         return {"name": "x", **at}
     if name == "contents":
         return {"size": 1, "store": "memory", "key": "k", **at}
     if name == "events":
         return {"type": "x.y", "at": BEGINNING}
+    if name == "credentials":
+        return {
+            "account_id": made(connection, "accounts"),
+            "kind": "token",
+            "name": "x",
+            "secret_hash": "h",
+            "hint": "",
+            "level": "read",
+            **at,
+        }
+    if name == "members":
+        return {"project_id": made(connection, "projects"), "account_id": made(connection, "accounts"), "role": "guest", **at}
     if name == "repositories":
         return {"project_id": made(connection, "projects"), "path": "x", **at}
     repository = {"repository_id": made(connection, "repositories")}
