@@ -42,7 +42,7 @@ conformance: dev ## Run the official OCI distribution conformance suite against 
 clients: dev ## Install real container clients (as root) and run the tests that drive them
 	@if [ "$$(id -u)" = 0 ]; then bash tests/support/clients/install-clients.sh; \
 	else echo "make clients: installing the clients needs root; tests of those that are missing are skipped by name" >&2; fi
-	@$(VENV)/pytest -rs -m clients tests/protocols $(ARGS)
+	@$(VENV)/pytest -rs -m clients $(ARGS)
 
 .PHONY: lint
 lint: dev ## Check style, types and the import contract
