@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory, gettempdir
 
 import typer
 from granian.constants import HTTPModes, Interfaces, Loops
+from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server import Server
 
@@ -27,6 +28,7 @@ from roadstead.settings import Settings
 
 _RESTART_SECONDS = 2.0
 _STOP_SECONDS = 10
+_BUFFER = 64 * 1024  # bytes that a connection may hold for a slow client; the default of 408 KiB takes 0.3 GB for 500 stalled pulls
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
 
 
@@ -58,6 +60,7 @@ def _serve(settings: Settings) -> None:
         loop=Loops.uvloop,
         # On a plain port a TLS hello must be answered "HTTP/1.1 400": docker's containerd store falls back to http only then.
         http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(max_buffer_size=_BUFFER),
         websockets=False,
         respawn_failed_workers=True,
         workers_kill_timeout=_STOP_SECONDS,
