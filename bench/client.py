@@ -126,6 +126,7 @@ class Connection:
 
     def authorise(self, scopes: Sequence[str]) -> None:
         """Do what the challenge on /v2/ asks for: nothing, or a Bearer token for `scopes` (OCI Distribution, token authentication)."""
+        self.authorization = None  # with the token of before, /v2/ would not be a challenge
         challenge = self.request("GET", "/v2/").headers.get("www-authenticate", "")
         if not challenge or self.address.credentials is None:
             return

@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory, gettempdir
 
 import typer
 from granian.constants import HTTPModes, Interfaces, Loops, SSLProtocols
+from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
 from roadstead.cli.patient import PatientServer
@@ -32,6 +33,7 @@ from roadstead.settings import Settings
 _RESTART_SECONDS = 2.0
 _STOP_SECONDS = 10
 _LAST_YEAR = timedelta(days=365)
+_BUFFER = 64 * 1024  # bytes that a connection may hold for a slow client; the default of 408 KiB takes 0.3 GB for 500 stalled pulls
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
 
 
@@ -121,6 +123,7 @@ def _server(settings: Settings, identity: Identity | None = None) -> PatientServ
         ssl_key=identity and identity.path,
         # Computing nodes keep old systems for long: what has no TLS 1.3 is still there. The ciphers of 1.2 are modern ones only.
         ssl_protocol_min=SSLProtocols.tls12,
+        http1_settings=HTTP1Settings(max_buffer_size=_BUFFER),
         websockets=False,
         respawn_failed_workers=True,
         workers_kill_timeout=_STOP_SECONDS,
