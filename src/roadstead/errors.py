@@ -33,7 +33,10 @@ more precise to say. Doors translate classes, never messages: each door has one 
     │   ├── Unauthenticated
     │   │   └── InsufficientScope
     │   ├── Denied
-    │   └── GateRefused
+    │   ├── GateRefused
+    │   ├── QuotaExceeded
+    │   └── TooManyRequests          `retry_after` (seconds) in the detail says when
+    ├── NotOffered                   understood, and not part of this registry
     ├── ClientFault                  the other end of the connection failed us
     │   ├── ClientGone
     │   └── BodyTimeout
@@ -41,7 +44,8 @@ more precise to say. Doors translate classes, never messages: each door has one 
     │   ├── ContentDamaged
     │   ├── StorageFull
     │   ├── StoreFailed
-    │   └── DatabaseFailed
+    │   ├── DatabaseFailed
+    │   └── SourceFailed             a login source does not answer
     └── Misconfigured                the installation cannot run as it is set up
 """
 
@@ -177,6 +181,18 @@ class GateRefused(Refused):
     """A policy of this registry forbids this."""
 
 
+class QuotaExceeded(Refused):
+    """The project's storage quota does not allow this."""
+
+
+class TooManyRequests(Refused):
+    """Too many requests: wait a while, then try again."""
+
+
+class NotOffered(RoadsteadError):
+    """This registry does not offer that."""
+
+
 class ClientFault(RoadsteadError):
     """The connection failed on the client's side."""
 
@@ -207,6 +223,10 @@ class StoreFailed(Unavailable):
 
 class DatabaseFailed(Unavailable):
     """The registry's database does not answer."""
+
+
+class SourceFailed(Unavailable):
+    """The directory or identity provider that knows this account does not answer."""
 
 
 class Misconfigured(RoadsteadError):

@@ -4,16 +4,22 @@
               │             │                 ├─< tags, tag_history                   │
               │             │                 ├─< blob_links >── contents ──< digests │
               │             │                 └─< uploads          └──────────────────┘
-              ├─< credentials, robots
+              │             └─< quota_charges >── contents, quota_entries
+              ├─< credentials (sessions too), robots
+              ├─< identities >── login_sources
               ├─< account_groups >── groups
               ├─< members >── projects (also groups ─< members)
-              └─< events (outbox)                                   signing_keys
+              └─< events (outbox), audit_log
+
+    signing_keys, configuration, login_failures, rate_windows
 
 * Ids are 64-bit and never reused (AUTOINCREMENT, identity): outside clients keep them. Rows refer to each other by id, so a
   rename is one row.
 * What a user deletes is marked with `deleted_at` first; the unique indexes count only live rows.
 * A **content** row is bytes in the content store. Its digests are aliases: the same bytes may be known by sha256 and by sha512.
 * A **blob link** makes a content visible in one repository; nothing else does.
+* A **quota charge** says that a content counts in a project, once, whatever number of its repositories link it; the entries of
+  `quota_entries` add up to what the project uses (bytes), so that counting one more is an insert and waits for nobody.
 * A **manifest** is repository + digest as pushed, with its exact bytes, so that a manifest GET is one query.
 
 Life of content, said once (the collector is `upkeep.collect`):
@@ -172,6 +178,72 @@ robots = Table(
     Column("updated_at", Moment, nullable=False),
 )
 
+# Where accounts may prove who they are besides here: directories and identity providers, asked in the order of `position`.
+login_sources = Table(
+    "login_sources",
+    metadata,
+    _id(),
+    Column("name", Name, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("enabled", Boolean, nullable=False, server_default=true()),
+    Column("settings", Text, nullable=False),
+    # The password or client secret with which we speak to it, encrypted with the installation's secret key of that id.
+    Column("secret", LargeBinary),
+    Column("encryption_key_id", String),
+    Column("created_at", Moment, nullable=False),
+    Column("updated_at", Moment, nullable=False),
+    Column("deleted_at", Moment),
+    CheckConstraint("kind IN ('ldap', 'oidc')", name="kind"),
+    _live_unique("uq_login_sources_name_live", "name"),
+    sqlite_autoincrement=True,
+)
+
+# Who an account is at a source: `subject` never changes there (an OIDC subject, an LDAP entry's UUID), `name` may.
+identities = Table(
+    "identities",
+    metadata,
+    _id(),
+    _ref("account_id", "accounts", index=True),
+    _ref("source_id", "login_sources"),
+    Column("subject", Name, nullable=False),
+    Column("name", String, nullable=False),
+    Column("linked_at", Moment, nullable=False),
+    Column("last_login_at", Moment),
+    Index("uq_identities_source_id_subject", "source_id", "subject", unique=True),
+    sqlite_autoincrement=True,
+)
+
+# Logins that failed, by the name that was tried and the address that tried it. Names need not be accounts.
+login_failures = Table(
+    "login_failures",
+    metadata,
+    Column("name", Name, primary_key=True),
+    Column("address", String, primary_key=True),
+    Column("failures", Integer, nullable=False),
+    Column("last_at", Moment, nullable=False, index=True),
+    Column("blocked_until", Moment),
+)
+
+# How many requests or pulls somebody has made in a window of time, summed over all workers and replicas.
+rate_windows = Table(
+    "rate_windows",
+    metadata,
+    Column("kind", String, primary_key=True),
+    Column("subject", String, primary_key=True),
+    Column("started_at", Moment, primary_key=True, index=True),
+    Column("used", BigInteger, nullable=False),
+)
+
+# What administrators have set while the registry runs, as JSON by key; what is not here has its default.
+configuration = Table(
+    "configuration",
+    metadata,
+    Column("key", String, primary_key=True),
+    Column("value", Text, nullable=False),
+    Column("updated_at", Moment, nullable=False),
+)
+
 groups = Table(
     "groups",
     metadata,
@@ -232,6 +304,8 @@ projects = Table(
     Column("public", Boolean, nullable=False, server_default=false()),
     Column("description", Text, nullable=False, server_default=""),
     Column("updated_at", Moment),
+    # Bytes that the project may use at most; NULL is without limit.
+    Column("storage_limit", BigInteger),
     _ref("owner_id", "accounts", nullable=True),
     Column("created_at", Moment, nullable=False),
     Column("deleted_at", Moment),
@@ -245,7 +319,9 @@ repositories = Table(
     _id(),
     _ref("project_id", "projects"),
     Column("path", Name, nullable=False),
+    Column("description", Text, nullable=False, server_default=""),
     Column("created_at", Moment, nullable=False),
+    Column("updated_at", Moment),
     Column("deleted_at", Moment),
     Column("pull_count", BigInteger, nullable=False, server_default="0"),
     Column("last_pulled_at", Moment),
@@ -285,6 +361,24 @@ blob_links = Table(
     Column("linked_at", Moment, nullable=False),
     _ref("linked_by", "accounts", nullable=True),
     Column("touched_at", Moment, nullable=False, index=True),
+)
+
+quota_charges = Table(
+    "quota_charges",
+    metadata,
+    _ref("project_id", "projects", primary_key=True),
+    _ref("content_id", "contents", primary_key=True, index=True),
+    Column("size", BigInteger, nullable=False),
+    Column("charged_at", Moment, nullable=False),
+)
+
+quota_entries = Table(
+    "quota_entries",
+    metadata,
+    _id(),
+    _ref("project_id", "projects", index=True),
+    Column("delta", BigInteger, nullable=False),
+    sqlite_autoincrement=True,
 )
 
 manifests = Table(
@@ -361,6 +455,8 @@ uploads = Table(
     _ref("repository_id", "repositories"),
     _ref("account_id", "accounts", nullable=True),
     Column("offset", BigInteger, nullable=False),
+    # Bytes of the project's quota that are kept for this upload; it counts for the greater of this and `offset`.
+    Column("reserved", BigInteger, nullable=False, server_default="0"),
     Column("state", LargeBinary, nullable=False),
     Column("version", Integer, nullable=False),
     Column("claimed_until", Moment),
@@ -387,5 +483,30 @@ events = Table(
     Column("claimed_until", Moment),
     Column("done_at", Moment),
     Index("ix_events_pending", "claimed_until", "id", **_where("done_at IS NULL")),
+    sqlite_autoincrement=True,
+)
+
+# Who did what, from where, and how it ended. Rows are only added, and removed by age alone. `actor` and `resource` are names as they
+# were then, and stay readable when what they name is gone; `amount` is how often the same happened in the second that one row stands for.
+audit_log = Table(
+    "audit_log",
+    metadata,
+    _id(),
+    Column("at", Moment, nullable=False, index=True),
+    _ref("actor_id", "accounts", nullable=True),
+    Column("actor", Name, nullable=False),
+    Column("address", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("resource_type", String, nullable=False),
+    Column("resource", Name, nullable=False),
+    _ref("project_id", "projects", nullable=True),
+    Column("result", String, nullable=False),
+    Column("detail", Text),
+    Column("amount", Integer, nullable=False, server_default="1"),
+    Column("exported_at", Moment),
+    Index("ix_audit_log_project_id_id", "project_id", "id"),
+    Index("ix_audit_log_actor_id", "actor", "id"),
+    Index("ix_audit_log_to_export", "id", **_where("exported_at IS NULL")),
+    CheckConstraint("result IN ('success', 'denied', 'failed')", name="result"),
     sqlite_autoincrement=True,
 )

@@ -124,17 +124,24 @@ async def _write(url: str, work: Callable[[Connection], T]) -> T:
 
 
 def test_an_upgrade_keeps_what_is_there(first_version: str) -> None:
-    """Accounts and projects of the first version have what the second added, and work as they did."""
+    """Accounts and projects of the first version have what later ones added, and work as they did; what a project holds counts in it."""
     old = (
         "INSERT INTO accounts (name, password_hash, is_admin, created_at) VALUES ('admin', 'x', TRUE, 7)",
         "INSERT INTO projects (name, public, owner_id, created_at) VALUES ('library', TRUE, (SELECT min(id) FROM accounts), 8)",
         "INSERT INTO repositories (project_id, path, created_at) VALUES ((SELECT min(id) FROM projects), 'app', 9)",
+        "INSERT INTO repositories (project_id, path, created_at) VALUES ((SELECT min(id) FROM projects), 'twin', 9)",
+        "INSERT INTO contents (size, store, key, created_at) VALUES (40, 'memory', 'a', 9)",
+        "INSERT INTO contents (size, store, key, created_at) VALUES (2, 'memory', 'b', 9)",
+        "INSERT INTO blob_links (repository_id, content_id, linked_at, touched_at) "
+        "SELECT repositories.id, contents.id, 10, 10 FROM repositories CROSS JOIN contents",
     )
 
     new = (
         "SELECT name, password_hash, created_at, kind, source, email, deleted_at, valid_from FROM accounts",
         "SELECT name, created_at, description, updated_at FROM projects",
-        "SELECT repositories.path, repositories.created_at FROM repositories JOIN projects ON projects.id = project_id",
+        "SELECT repositories.path, repositories.created_at FROM repositories JOIN projects ON projects.id = project_id ORDER BY 1",
+        "SELECT size, charged_at FROM quota_charges ORDER BY size",
+        "SELECT delta FROM quota_entries",
     )
 
     def fill(connection: Connection) -> None:
@@ -154,7 +161,9 @@ def test_an_upgrade_keeps_what_is_there(first_version: str) -> None:
     assert asyncio.run(upgrade_and_look()) == [
         [("admin", "x", 7, "user", "local", None, None, None)],
         [("library", 8, "", None)],
-        [("app", 9)],
+        [("app", 9), ("twin", 9)],
+        [(2, 10), (40, 10)],
+        [(42,)],
     ]
 
 

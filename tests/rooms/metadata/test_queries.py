@@ -38,6 +38,16 @@ def example(connection: Connection, name: str) -> dict[str, object]:
         return {"size": 1, "store": "memory", "key": "k", **at}
     if name == "events":
         return {"type": "x.y", "at": BEGINNING}
+    if name == "audit_log":
+        what = {"action": "create", "resource_type": "project", "resource": "x", "result": "success"}
+        return {"at": BEGINNING, "actor": "x", "address": "", **what}
+    if name == "login_sources":
+        return {"name": "x", "kind": "ldap", "position": 1, "settings": "{}", "updated_at": BEGINNING, **at}
+    if name == "identities":
+        whose = {"account_id": made(connection, "accounts"), "source_id": made(connection, "login_sources")}
+        return {**whose, "subject": "s", "name": "x", "linked_at": BEGINNING}
+    if name == "quota_entries":
+        return {"project_id": made(connection, "projects"), "delta": 1}
     if name == "credentials":
         return {
             "account_id": made(connection, "accounts"),

@@ -6,7 +6,7 @@ from typing import Final
 
 from roadstead import errors
 from roadstead.errors import RoadsteadError
-from roadstead.serving.response import Response, json_response
+from roadstead.serving.response import Headers, Response, json_response
 
 # class → (status, code). A class that is not here is answered as its nearest ancestor that is.
 TABLE: Final[dict[type[RoadsteadError], tuple[int, str]]] = {
@@ -41,6 +41,9 @@ TABLE: Final[dict[type[RoadsteadError], tuple[int, str]]] = {
     errors.InsufficientScope: (401, "UNAUTHORIZED"),
     errors.Denied: (403, "DENIED"),
     errors.GateRefused: (403, "DENIED"),
+    errors.QuotaExceeded: (403, "DENIED"),
+    errors.TooManyRequests: (429, "TOOMANYREQUESTS"),
+    errors.NotOffered: (501, "UNSUPPORTED"),
     errors.ClientFault: (400, "BLOB_UPLOAD_INVALID"),
     errors.ClientGone: (400, "BLOB_UPLOAD_INVALID"),
     errors.BodyTimeout: (408, "BLOB_UPLOAD_INVALID"),
@@ -49,6 +52,7 @@ TABLE: Final[dict[type[RoadsteadError], tuple[int, str]]] = {
     errors.StorageFull: (507, "UNAVAILABLE"),
     errors.StoreFailed: (503, "UNAVAILABLE"),
     errors.DatabaseFailed: (503, "UNAVAILABLE"),
+    errors.SourceFailed: (503, "UNAVAILABLE"),
     errors.Misconfigured: (500, "UNKNOWN"),
 }
 
@@ -57,4 +61,5 @@ def render(error: RoadsteadError, request_id: str) -> Response:
     """The error as the specification's JSON body; failures of our own name the request's id, for the administrator's log."""
     status, code = next(TABLE[cls] for cls in type(error).__mro__ if cls in TABLE)
     message = error.message if status < 500 else f"{error.message} (request {request_id})"
-    return json_response(status, {"errors": [{"code": code, "message": message, "detail": error.detail or None}]})
+    wait: Headers = [(b"retry-after", b"%d" % int(str(error.detail["retry_after"])))] if "retry_after" in error.detail else []
+    return json_response(status, {"errors": [{"code": code, "message": message, "detail": error.detail or None}]}, wait)
