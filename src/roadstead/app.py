@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from roadstead import settings as configuration
-from roadstead.access.accounts import Accounts
+from roadstead.access.access import Access
 from roadstead.access.clock import system_clock
 from roadstead.access.vault import load_or_make
 from roadstead.apis.distribution.door import DistributionDoor
@@ -45,7 +45,7 @@ class System(msgspec.Struct, frozen=True):
     settings: Settings
     database: Database
     store: ContentStore
-    accounts: Accounts
+    access: Access
     registry: Registry
 
 
@@ -57,8 +57,8 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
         stack.push_async_callback(store.close)
         database = await open_database(settings.database)
         stack.push_async_callback(database.close)
-        accounts = Accounts(database, load_or_make(settings.secret_key), create_projects_on_push=settings.create_projects_on_push)
-        yield System(settings, database, store, accounts, Registry(database, store, settings.rules()))
+        access = Access(database, load_or_make(settings.secret_key), create_projects_on_push=settings.create_projects_on_push)
+        yield System(settings, database, store, access, Registry(database, store, settings.rules()))
 
 
 async def prepare(settings: Settings) -> str | None:
@@ -70,7 +70,7 @@ async def prepare(settings: Settings) -> str | None:
     await migrations.upgrade(settings.database)
     async with open_system(settings) as system:
         given = settings.admin_password.get_secret_value() if settings.admin_password else None
-        password = await system.accounts.ensure_admin(given, system_clock())
+        password = await system.access.accounts.ensure_admin(given, system_clock())
         await system.registry.projects.ensure(DEFAULT_PROJECT, public=True)
     return password
 
@@ -96,9 +96,9 @@ class _Worker:
             self._stack.enter_context(own_core(Path(folder)))
         system = await self._stack.enter_async_context(open_system(self._settings))
         await self._stack.enter_async_context(_repeated("flush pulls", system.registry.pulls.flush, _FLUSH_PULLS_SECONDS))
-        await self._stack.enter_async_context(_repeated("flush uses", system.accounts.flush_uses, _FLUSH_USES_SECONDS))
+        await self._stack.enter_async_context(_repeated("flush uses", system.access.accounts.flush_uses, _FLUSH_USES_SECONDS))
         self._stack.push_async_callback(system.registry.pulls.flush)
-        self._stack.push_async_callback(system.accounts.flush_uses)
+        self._stack.push_async_callback(system.access.accounts.flush_uses)
         return doors(system)
 
     async def stop(self) -> None:
@@ -108,8 +108,8 @@ class _Worker:
 def doors(system: System) -> Mapping[str, Door]:
     """Every door, by the first component of its paths."""
     return {
-        "v2": DistributionDoor(system.registry, system.accounts),
-        "service": TokenDoor(system.accounts),
+        "v2": DistributionDoor(system.registry, system.access.accounts),
+        "service": TokenDoor(system.access.accounts),
         "health": HealthDoor({"database": system.database.check, "store": system.store.check}),
         "metrics": MetricsDoor(),
         **trust_doors(system.settings.tls_source),

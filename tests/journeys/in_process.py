@@ -39,7 +39,7 @@ async def application(settings: Settings, disk: Disk) -> AsyncIterator[httpx2.As
         store = FilesystemStore(settings.data, disk=disk)
         await store.prepare()
         registry = Registry(system.database, store, settings.rules())
-        front = Front(_Running(doors(System(settings, system.database, store, system.accounts, registry))), settings.site())
+        front = Front(_Running(doors(System(settings, system.database, store, system.access, registry))), settings.site())
         auth = ("admin", settings.admin_password.get_secret_value())
         async with (
             _lifespan(front),

@@ -6,9 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from roadstead.access.actor import SYSTEM
-from roadstead.access.credentials import Credentials
-from roadstead.access.people import People
-from roadstead.access.robots import Access, NewRobot, Permission, Robots
+from roadstead.access.robots import Access, NewRobot, Permission
 from roadstead.app import System, open_system
 from roadstead.errors import InvalidAccount
 from roadstead.metadata import migrations
@@ -25,9 +23,9 @@ class Desk:
     """The rooms that administration needs. Who sits here has the database, so the policy lets them do everything."""
 
     def __init__(self, system: System) -> None:
-        self.people = People(system.database)
-        self.credentials = Credentials(system.database)
-        self.robots = Robots(system.database)
+        self.people = system.access.people
+        self.credentials = system.access.credentials
+        self.robots = system.access.robots
         self.projects = system.registry.projects
 
     async def add_robot(self, name: str, project: str | None, may: str, description: str, days: int) -> tuple[RobotRow, str]:

@@ -30,7 +30,7 @@ async def test_a_first_start_makes_what_is_missing(settings: Settings) -> None:
     password = await prepare(settings)
     assert password is not None
     async with open_system(settings) as system:
-        admin = await system.accounts.by_password("admin", password)
+        admin = await system.access.accounts.by_password("admin", password)
         assert admin.is_admin
         library = await system.database.read(partial(projects.find, name="library"))
         assert library is not None
@@ -43,15 +43,15 @@ async def test_a_first_start_makes_what_is_missing(settings: Settings) -> None:
 async def test_a_second_start_changes_nothing(settings: Settings) -> None:
     first = await prepare(settings.model_copy(update={"admin_password": SecretStr("given")}))
     async with open_system(settings) as system:
-        admin = await system.accounts.by_password("admin", "given")
-        token = await system.accounts.issue(admin, [])
+        admin = await system.access.accounts.by_password("admin", "given")
+        token = await system.access.accounts.issue(admin, [])
         await push_blob(system.registry, admin, APP, blob("kept"))
     second = await prepare(settings.model_copy(update={"admin_password": SecretStr("another")}))
     assert (first, second) == (None, None)
     async with open_system(settings) as system:
         with pytest.raises(Unauthenticated):
-            await system.accounts.by_password("admin", "another")
-        assert (await system.accounts.by_token(token)).account_id == admin.account_id
+            await system.access.accounts.by_password("admin", "another")
+        assert (await system.access.accounts.by_token(token)).account_id == admin.account_id
         assert await system.registry.blobs.size(admin, APP, blob("kept").digest) == 4
 
 
