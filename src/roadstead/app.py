@@ -58,7 +58,8 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
         database = await open_database(settings.database)
         stack.push_async_callback(database.close)
         access = Access(database, load_or_make(settings.secret_key), create_projects_on_push=settings.create_projects_on_push)
-        yield System(settings, database, store, access, Registry(database, store, settings.rules()))
+        registry = Registry(database, store, settings.rules(), configuration=access.configuration)
+        yield System(settings, database, store, access, registry)
 
 
 async def prepare(settings: Settings) -> str | None:

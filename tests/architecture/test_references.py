@@ -1,14 +1,18 @@
-"""The reference pages tell what the code says: every setting, every error. A row that fails here is given as it must be."""
+"""The reference pages tell what the code says: settings, configuration, errors. A row that fails here is given as it must be."""
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 from pathlib import Path
 
+import msgspec
 from pydantic.fields import FieldInfo
 
 from roadstead import errors
+from roadstead.access import configuration
+from roadstead.access.configuration import DEFAULTS
 from roadstead.apis.distribution.errors import TABLE
 from roadstead.errors import RoadsteadError
 from roadstead.settings import PREFIX, Settings
@@ -47,6 +51,23 @@ def test_every_setting_is_on_its_page_and_no_other() -> None:
     page = (REFERENCE / "settings.md").read_text()
     expected = [setting_row(name, field) for name, field in Settings.model_fields.items()]
     assert re.findall(rf"^\| `{PREFIX}.*$", page, re.MULTILINE) == expected
+
+
+def configuration_rows() -> list[str]:
+    """The table of the configuration: each key's docstring says what it means."""
+    values = next(one for one in ast.parse(inspect.getsource(configuration)).body if isinstance(one, ast.ClassDef) and one.name == "Values")
+    rows = []
+    for field, text in zip(values.body[1::2], values.body[2::2], strict=True):
+        assert isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        assert isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
+        default = msgspec.json.encode(getattr(DEFAULTS, field.target.id)).decode().strip('"')
+        rows.append(f"| `{field.target.id}` | `{default}` | {text.value.value!s} |")
+    return rows
+
+
+def test_every_key_of_the_configuration_is_on_its_page_and_no_other() -> None:
+    page = (REFERENCE / "configuration.md").read_text()
+    assert re.findall(r"^\| `\w+` \|.*$", page, re.MULTILINE) == configuration_rows()
 
 
 def test_the_distribution_doors_table_knows_every_error() -> None:

@@ -6,6 +6,7 @@ what is open to everybody in a public project; the level and the projects of the
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Final
 
 import msgspec
@@ -14,6 +15,13 @@ from roadstead.access.actor import Action, Actor, Level, Role
 from roadstead.errors import Denied, InsufficientScope, ProjectUnknown, RoadsteadError, Unauthenticated
 from roadstead.metadata.projects import ProjectScope
 from roadstead.oci.reference import RepositoryName
+
+
+class Creation(StrEnum):
+    """Who may make projects, as the configuration says it (`project_creation_restriction`)."""
+
+    ADMIN_ONLY = "adminonly"
+    EVERYONE = "everyone"
 
 
 class Project(msgspec.Struct, frozen=True):
@@ -44,6 +52,12 @@ PUBLIC: Final = frozenset({Action.SEE, Action.PULL})
 
 SYSTEM: Final = frozenset({Action.CREATE_PROJECTS, Action.ADMINISTER})
 """What is done to the system and not in a project: for administrators, and for robots whose permissions say so."""
+
+CREATION: Final[dict[Creation, frozenset[Action]]] = {
+    Creation.ADMIN_ONLY: frozenset(),
+    Creation.EVERYONE: frozenset({Action.CREATE_PROJECTS}),
+}
+"""Who may make projects → what everybody with an account of their own may do to the system."""
 
 _READ: Final = frozenset({Action.SEE, Action.PULL, Action.SEE_MEMBERS, Action.SEE_ROBOTS, Action.SEE_AUDIT})
 
@@ -96,18 +110,20 @@ def _covered(actor: Actor, action: Action, project: Project, name: RepositoryNam
     return project.public and action in PUBLIC
 
 
-def permitted_on_system(actor: Actor) -> frozenset[Action]:
+def permitted_on_system(actor: Actor, creation: Creation = Creation.ADMIN_ONLY) -> frozenset[Action]:
     """What the actor may do to the system. A token's scope names repositories only, so with one in hand: nothing."""
-    if actor.scope is not None:
+    if actor.scope is not None or actor.anonymous:
         return frozenset()
     if actor.robot is not None:
         return actor.robot.system
-    return SYSTEM & LEVELS[actor.limits.level] if actor.is_admin and actor.limits.project_ids is None else frozenset()
+    if actor.limits.project_ids is not None:
+        return frozenset()
+    return (SYSTEM if actor.is_admin else CREATION[creation]) & LEVELS[actor.limits.level]
 
 
-def require_on_system(actor: Actor, action: Action) -> None:
+def require_on_system(actor: Actor, action: Action, creation: Creation = Creation.ADMIN_ONLY) -> None:
     """Return if the actor may. Raises Unauthenticated or Denied."""
-    if action in permitted_on_system(actor):
+    if action in permitted_on_system(actor, creation):
         return
     if actor.anonymous:
         raise Unauthenticated

@@ -20,6 +20,7 @@ from sqlalchemy import Connection
 from roadstead.access import policy
 from roadstead.access.actor import Action, Actor, Level, RobotRights
 from roadstead.access.clock import Clock, system_clock
+from roadstead.access.configuration import Configuration
 from roadstead.access.policy import Project
 from roadstead.access.rights import Rights
 from roadstead.access.secret import hash_secret, hint, make_secret
@@ -51,13 +52,13 @@ class Permission(msgspec.Struct, frozen=True):
 
 
 class NewRobot(msgspec.Struct, frozen=True):
-    """A robot to be made: of a project, or of the system (None); `duration_days` -1 is for ever."""
+    """A robot to be made: of a project, or of the system (None); `duration_days` -1 is for ever, None what the configuration says."""
 
     name: str
     project: str | None
     permissions: tuple[Permission, ...]
     description: str = ""
-    duration_days: int = FOREVER
+    duration_days: int | None = FOREVER
 
 
 _PROJECT_ACTIONS: Final[dict[tuple[str, str], frozenset[Action]]] = {
@@ -104,10 +105,11 @@ def read_permissions(stored: str) -> RobotRights:
 class Robots:
     """Making, changing and ending robots. A project's robots are for those who administer it, the system's for administrators."""
 
-    def __init__(self, database: Database, clock: Clock = system_clock) -> None:
+    def __init__(self, database: Database, clock: Clock = system_clock, configuration: Configuration | None = None) -> None:
         self._database = database
         self._rights = Rights(database)
         self._clock = clock
+        self._configuration = configuration or Configuration(database, clock)
 
     async def add(self, actor: Actor, new: NewRobot) -> tuple[RobotRow, str]:
         """Make a robot; returns it and its secret, which is not kept.
@@ -117,9 +119,12 @@ class Robots:
         project = await self._require(actor, new.project, Action.SET_ROBOTS)
         _check_name(new.name)
         await self._check_permissions(actor, project, new.permissions)
+        days = new.duration_days
+        if days is None:
+            days = (await self._configuration.present()).robot_token_duration
         now, secret = self._clock(), make_secret("robot")
         full = f"{PREFIX}{project.name}+{new.name}" if project else f"{PREFIX}{new.name}"
-        expires = _expiry(new.duration_days, now)
+        expires = _expiry(days, now)
 
         def work(connection: Connection) -> RobotRow:
             if not accounts.add(connection, full, password_hash=None, is_admin=False, now=now, kind="robot"):
@@ -133,7 +138,7 @@ class Robots:
                 short_name=new.name,
                 description=new.description,
                 permissions=_stored(new.permissions),
-                duration_days=new.duration_days,
+                duration_days=days,
                 expires_at=expires,
                 created_by=actor.account_id,
                 now=now,

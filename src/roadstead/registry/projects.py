@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from roadstead.access import policy
 from roadstead.access.actor import Action, Actor, Role
 from roadstead.access.clock import Clock
+from roadstead.access.configuration import Configuration
 from roadstead.access.policy import Project
 from roadstead.access.rights import Rights
 from roadstead.errors import Conflict, InvalidAccount, InvalidName, NotFound
@@ -24,16 +25,17 @@ _PATH: Final = re.compile(r"[a-z0-9._/-]+")
 
 
 class Projects:
-    """Projects are made by administrators; what happens in one is decided by the roles in it."""
+    """Projects are made by administrators, or by everybody if they say so; what happens in one is decided by the roles in it."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, configuration: Configuration | None = None) -> None:
         self._database = database
+        self._configuration = configuration or Configuration(database, clock)
         self._rights = Rights(database)
         self._clock = clock
 
     async def add(self, actor: Actor, name: str, *, public: bool = False, description: str = "") -> ProjectRow:
         """Make a project; who makes it becomes its projectAdmin. Raises InvalidName, Conflict, Denied."""
-        policy.require_on_system(actor, Action.CREATE_PROJECTS)
+        policy.require_on_system(actor, Action.CREATE_PROJECTS, (await self._configuration.present()).project_creation_restriction)
         _check_name(name)
         now = self._clock()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from roadstead.access.clock import Clock, system_clock
+from roadstead.access.configuration import Configuration
 from roadstead.content.store import ContentStore
 from roadstead.metadata.database import Database
 from roadstead.registry.blobs import Blobs
@@ -27,9 +28,10 @@ class Registry:
         rules: Rules | None = None,
         seams: Seams | None = None,
         clock: Clock = system_clock,
+        configuration: Configuration | None = None,
     ) -> None:
         rules, seams = rules or Rules(), seams or Seams()
-        self.projects = Projects(database, clock)
+        self.projects = Projects(database, clock, configuration)
         self.pulls = PullCounter(database, clock)
         self.repositories = Repositories(database, rules, clock)
         self.blobs = Blobs(database, store, self.repositories, rules, seams, clock)

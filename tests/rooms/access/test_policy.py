@@ -11,7 +11,7 @@ import pytest
 
 from roadstead.access import policy
 from roadstead.access.actor import ANONYMOUS, SYSTEM, Action, Actor, Level, Limits, RobotRights, Role, TokenScope
-from roadstead.access.policy import Project
+from roadstead.access.policy import Creation, Project
 from roadstead.errors import Denied, InsufficientScope, ProjectUnknown, RoadsteadError, Unauthenticated
 from roadstead.oci.reference import RepositoryName
 
@@ -52,6 +52,11 @@ def test_the_page_shows_the_table_of_roles() -> None:
 
 def test_the_page_shows_the_table_of_levels() -> None:
     assert printed("action", {level.value: policy.LEVELS[level] for level in Level}, Action) in PAGE.read_text()
+
+
+def test_the_page_shows_who_makes_projects() -> None:
+    on_system = [action for action in Action if action in policy.SYSTEM]
+    assert printed("action", {one.value: policy.CREATION[one] for one in Creation}, on_system) in PAGE.read_text()
 
 
 @pytest.mark.parametrize(("table", "order"), [(policy.ROLES, Role), (policy.LEVELS, Level)], ids=["roles", "levels"])
@@ -176,6 +181,15 @@ def test_the_system_is_for_administrators(action: Action) -> None:
     for may_not in (USER, robot(*Action), *narrower):
         assert refusal_on_system(may_not, action) is Denied
     assert refusal_on_system(ANONYMOUS, action) is Unauthenticated
+
+
+def test_everyone_may_make_projects_where_the_configuration_says_so() -> None:
+    for may in (USER, ADMIN, limited(USER, Level.ADMIN)):
+        assert Action.CREATE_PROJECTS in policy.permitted_on_system(may, Creation.EVERYONE)
+    narrower = (limited(USER, Level.DELETE), limited(USER, Level.ADMIN, frozenset({1})), narrowed(USER, "*"))
+    for may_not in (ANONYMOUS, robot(*Action), *narrower):
+        assert policy.permitted_on_system(may_not, Creation.EVERYONE) == frozenset()
+    assert Action.ADMINISTER not in policy.permitted_on_system(USER, Creation.EVERYONE)
 
 
 # --- listings -----------------------------------------------------------------------------------------------------------------------
