@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any, Final, TypeAlias
@@ -19,6 +20,8 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Networks: TypeAlias = tuple[IPv4Network | IPv6Network, ...]
 
 _MOST_FIELDS: Final = 1000
+_HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+"""Host and port of RFC 3986 §3.2.2, without the percent-encoding that no client's host name has."""
 
 
 class Site(msgspec.Struct, frozen=True):
@@ -102,11 +105,13 @@ class Request:
         """The address that the client uses for this registry, without a final slash."""
         if self._site.public_url:
             return self._site.public_url
-        scheme, host = self.scope["scheme"], self.header(b"host") or "localhost"
+        scheme, host = self.scope["scheme"], self.header(b"host") or ""
         if self._from_trusted_proxy():
-            scheme = _first(self.header(b"x-forwarded-proto")) or scheme
+            forwarded = _first(self.header(b"x-forwarded-proto"))
+            scheme = forwarded if forwarded in ("http", "https") else scheme
             host = _first(self.header(b"x-forwarded-host")) or host
-        return f"{scheme}://{host}"
+        # It goes into headers and pages, so what is no host does not: a quote would begin a parameter of its own in a challenge.
+        return f"{scheme}://{host if _HOST.fullmatch(host) else 'localhost'}"
 
     @property
     def address(self) -> str:

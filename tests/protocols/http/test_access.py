@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import httpx2
+import msgspec
 import pytest
 
 from roadstead.access.clock import system_clock
@@ -18,7 +19,18 @@ from roadstead.access.tokens import LIFETIME_SECONDS, Grant, Tokens
 from roadstead.access.vault import load_or_make
 from roadstead.metadata import migrations
 from roadstead.metadata.database import open_database
-from tests.protocols.http.exchange import accepted, bearer, begin, client, digest_of, push_blob, put_manifest, refused, small_image
+from tests.protocols.http.exchange import (
+    accepted,
+    bearer,
+    begin,
+    client,
+    digest_of,
+    push_blob,
+    put_manifest,
+    refused,
+    small_image,
+    wire,
+)
 from tests.support.clients.images import OCI_CONFIG, Blob, artifact, push
 from tests.support.server import RoadsteadServer
 
@@ -28,8 +40,13 @@ CHALLENGE = re.compile(r'Bearer realm="(?P<realm>[^"]*)",service="roadstead"(?:,
 def challenge(answer: httpx2.Response) -> dict[str, str | None]:
     """What a 401 says: realm, scope and error."""
     refused(answer, 401, "UNAUTHORIZED")
-    found = CHALLENGE.fullmatch(answer.headers["WWW-Authenticate"])
-    assert found, answer.headers["WWW-Authenticate"]
+    return challenge_of(answer.headers["WWW-Authenticate"])
+
+
+def challenge_of(written: str) -> dict[str, str | None]:
+    """Realm, scope and error of a challenge, which must have these parameters and no others."""
+    found = CHALLENGE.fullmatch(written)
+    assert found, written
     return found.groupdict()
 
 
@@ -276,3 +293,33 @@ def test_the_realm_is_where_the_client_reaches_the_registry(tmp_path_factory: py
 def test_forwarded_headers_of_strangers_are_not_believed(registry: RoadsteadServer, anonymous: httpx2.Client) -> None:
     forwarded = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "evil.example.org"}
     assert challenge(anonymous.get("/v2/", headers=forwarded))["realm"] == f"{registry.url}/service/token"
+
+
+@pytest.mark.parametrize("host", ['evil.example",service="other', "evil.example,Basic", "a b"])
+def test_a_host_cannot_write_the_challenge(registry: RoadsteadServer, host: str) -> None:
+    with wire(registry) as line:
+        answer = line.ask("GET", "/v2/", {"Host": host, "Authorization": "Bearer none"})
+    found = challenge_of(answer.headers["WWW-Authenticate"])
+    assert found == {"realm": "http://localhost/service/token", "scope": None, "error": "invalid_token"}
+
+
+@pytest.mark.parametrize("path", ["/v2/a%0d%0aX-Made:up/tags/list", '/v2/a",b="c/tags/list', "/v2/%22%0a/manifests/x"])
+def test_a_path_cannot_write_a_header(registry: RoadsteadServer, path: str) -> None:
+    with wire(registry) as line:
+        answer = line.ask("GET", path, {"Authorization": "Bearer none"})
+    assert answer.status in (400, 401, 404)
+    assert "X-Made" not in answer.headers
+    if answer.status == 401:
+        challenge_of(answer.headers["WWW-Authenticate"])
+
+
+@pytest.mark.parametrize("name", ["admin\r\nX-Made: up", "admin\0", "admin\n", 'a"b', "${jndi:x}", "a" * 5000])
+def test_a_user_name_cannot_write_a_header_or_a_line_of_the_log(registry: RoadsteadServer, anonymous: httpx2.Client, name: str) -> None:
+    before = registry.log.stat().st_size
+    answer = anonymous.get("/service/token", auth=(name, "wrong"))
+    assert answer.status_code in (401, 429)
+    assert "X-Made" not in answer.headers
+    with registry.log.open("rb") as log:
+        log.seek(before)
+        for line in log.read().splitlines():
+            assert msgspec.json.decode(line, type=dict[str, object])

@@ -134,3 +134,22 @@ ADDRESSES = {
 def test_the_address_that_the_client_uses(case: str) -> None:
     asked, address = ADDRESSES[case]
     assert asked.base_url == address
+
+
+@pytest.mark.parametrize("host", ["registry.example.org", "10.0.0.1:5000", "[2001:db8::1]:5000", "_under.score", "localhost:65535"])
+def test_the_address_is_what_the_client_called(host: str) -> None:
+    assert request(headers=[("host", host)]).base_url == f"http://{host}"
+
+
+@pytest.mark.parametrize(
+    "host", ['evil"x', "a,b", "a b", "a\tb", "a/b", "a?b", "u@h", "<b>", "é.example", "h:", "h:123456", "[::1", "a\r\nb", ""]
+)
+def test_what_is_no_host_goes_nowhere(host: str) -> None:
+    assert request(headers=[("host", host)]).base_url == "http://localhost"
+
+
+@pytest.mark.parametrize(("scheme", "expected"), [("https", "https"), ("http", "http"), ('ht"tp', "http"), ("javascript", "http")])
+def test_a_proxy_says_http_or_https(scheme: str, expected: str) -> None:
+    site = Site(trusted_proxies=(ip_network("192.0.2.0/24"),))
+    asked = request(headers=[("host", "a.example"), ("x-forwarded-proto", scheme)], site=site)
+    assert asked.base_url == f"{expected}://a.example"
