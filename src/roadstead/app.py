@@ -34,8 +34,7 @@ from roadstead.upkeep.schedule import repeat
 from roadstead.upkeep.uploads import expire_uploads
 
 _STREAMS = 16  # threads of a worker that read ranges of files
-_FLUSH_PULLS_SECONDS = 5.0
-_FLUSH_USES_SECONDS = 1.0
+_FLUSH_SECONDS = 1.0  # what a process that is killed may lose of pulls, last uses and notes of the audit log
 _EXPIRE_UPLOADS_SECONDS = 60.0
 
 
@@ -96,10 +95,14 @@ class _Worker:
         if (folder := os.environ.get(COUNTERS_FOLDER)) is not None:
             self._stack.enter_context(own_core(Path(folder)))
         system = await self._stack.enter_async_context(open_system(self._settings))
-        await self._stack.enter_async_context(_repeated("flush pulls", system.registry.pulls.flush, _FLUSH_PULLS_SECONDS))
-        await self._stack.enter_async_context(_repeated("flush uses", system.access.accounts.flush_uses, _FLUSH_USES_SECONDS))
-        self._stack.push_async_callback(system.registry.pulls.flush)
-        self._stack.push_async_callback(system.access.accounts.flush_uses)
+        gathered = {
+            "flush pulls": system.registry.pulls.flush,
+            "flush uses": system.access.accounts.flush_uses,
+            "flush audit": system.access.audit.flush,
+        }
+        for what, flush in gathered.items():
+            self._stack.push_async_callback(flush)
+            await self._stack.enter_async_context(_repeated(what, flush, _FLUSH_SECONDS))
         return doors(system)
 
     async def stop(self) -> None:

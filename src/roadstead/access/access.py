@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from roadstead.access.accounts import Accounts
+from roadstead.access.audit import Audit
 from roadstead.access.clock import Clock, system_clock
 from roadstead.access.configuration import Configuration
 from roadstead.access.credentials import Credentials
@@ -17,7 +18,8 @@ class Access:
 
     def __init__(self, database: Database, vault: Vault, *, create_projects_on_push: bool = False, clock: Clock = system_clock) -> None:
         self.configuration = Configuration(database, clock)
-        self.accounts = Accounts(database, vault, create_projects_on_push=create_projects_on_push, clock=clock)
+        self.audit = Audit(database, clock)
+        self.accounts = Accounts(database, vault, create_projects_on_push=create_projects_on_push, clock=clock, audit=self.audit)
         self.people = People(database, clock)
         self.credentials = Credentials(database, clock)
         self.robots = Robots(database, clock, self.configuration)

@@ -12,6 +12,8 @@ from sqlalchemy import Connection
 
 from roadstead.access import policy
 from roadstead.access.actor import ANONYMOUS, Action, Actor, Level, Limits, TokenScope
+from roadstead.access.audit import Audit
+from roadstead.access.batches import to_its_end
 from roadstead.access.clock import Clock, system_clock
 from roadstead.access.passwords import PasswordChecker, hash_password
 from roadstead.access.policy import Project
@@ -38,7 +40,15 @@ _REPOSITORY_ACTIONS: Final = (Action.PULL, Action.PUSH, Action.DELETE)
 class Accounts:
     """Authentication. Each method reads the present state of account and credential: what is disabled or revoked stops at once."""
 
-    def __init__(self, database: Database, vault: Vault, *, create_projects_on_push: bool, clock: Clock = system_clock) -> None:
+    def __init__(
+        self,
+        database: Database,
+        vault: Vault,
+        *,
+        create_projects_on_push: bool,
+        clock: Clock = system_clock,
+        audit: Audit | None = None,
+    ) -> None:
         self._database = database
         self._selects = AccountSelects(database)
         self._repositories = RepositorySelects(database)
@@ -48,6 +58,7 @@ class Accounts:
         self._tokens = Tokens(self.signing_keys, clock)
         self._create_projects_on_push = create_projects_on_push
         self._clock = clock
+        self._audit = audit or Audit(database, clock)
         self._uses: dict[int, tuple[datetime, str]] = {}
 
     async def by_password(self, name: str, password: str, address: str = "") -> Actor:
@@ -176,10 +187,17 @@ class Accounts:
         return secret
 
     async def flush_uses(self) -> None:
-        """Record when and from where credentials were used since the last flush."""
+        """Record when and from where credentials were used since the last flush; what cannot be written is kept for the next time."""
         uses, self._uses = self._uses, {}
         if uses:
+            await to_its_end(self._write_uses(uses))
+
+    async def _write_uses(self, uses: dict[int, tuple[datetime, str]]) -> None:
+        try:
             await self._database.write(lambda connection: credentials.used(connection, uses), durable=False)
+        except BaseException:
+            self._uses = {**uses, **self._uses}
+            raise
 
     async def ensure_admin(self, password: str | None, now: datetime) -> str | None:
         """Make the first administrator if there is none; returns the password that was made up for it, if one was."""

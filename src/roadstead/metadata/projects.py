@@ -43,7 +43,11 @@ class ProjectScope(msgspec.Struct, frozen=True):
 
     def of_projects(self) -> ColumnElement[bool]:
         """The scope as a condition on `projects` alone: whoever may see something in a project sees the project."""
-        return projects.c.public.is_(True) | self._own(true())
+        return projects.c.public.is_(True) | self.of_own_projects()
+
+    def of_own_projects(self) -> ColumnElement[bool]:
+        """As `of_projects`, without what is seen only because it is public."""
+        return self._own(true())
 
     def _own(self, there: ColumnElement[bool]) -> ColumnElement[bool]:
         if self.everything:
@@ -68,6 +72,11 @@ def find(connection: Connection, name: str) -> ProjectRow | None:
 def visible(connection: Connection, scope: ProjectScope) -> list[ProjectRow]:
     """The live projects that the scope shows, by name."""
     return [ProjectRow(*row) for row in connection.execute(_ROWS.where(scope.of_projects()).order_by(projects.c.name))]
+
+
+def own(connection: Connection, scope: ProjectScope) -> list[ProjectRow]:
+    """The live projects that the scope shows for another reason than being public, by name."""
+    return [ProjectRow(*row) for row in connection.execute(_ROWS.where(scope.of_own_projects()).order_by(projects.c.name))]
 
 
 def change(connection: Connection, project_id: int, now: datetime, **values: object) -> None:

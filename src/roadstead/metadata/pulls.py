@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Connection, Table, case, literal, update
+from sqlalchemy import Connection, Table, bindparam, case, update
 
 from roadstead.metadata.schema import manifests, repositories, tags
+from roadstead.metadata.statements import Prepared
 
 
 class Pulled(msgspec.Struct, frozen=True):
@@ -35,8 +36,9 @@ def add(connection: Connection, tallies: Mapping[Pulled, Tally]) -> None:
             if row_id is not None:
                 before = totals.get(row_id, Tally(0, tally.last))
                 totals[row_id] = Tally(before.count + tally.count, max(before.last, tally.last))
-        for row_id in sorted(totals):
-            _add_one(connection, table, row_id, totals[row_id])
+        if totals:
+            ordered = [(row_id, totals[row_id]) for row_id in sorted(totals)]
+            _ADD[table].change_each(connection, [{"the_id": row_id, "count": one.count, "last": one.last} for row_id, one in ordered])
 
 
 def _repository(pulled: Pulled) -> int | None:
@@ -51,7 +53,11 @@ def _tag(pulled: Pulled) -> int | None:
     return pulled.tag_id
 
 
-def _add_one(connection: Connection, table: Table, row_id: int, tally: Tally) -> None:
-    seen = table.c.last_pulled_at
-    newest = case((seen > tally.last, seen), else_=literal(tally.last, seen.type))
-    connection.execute(update(table).where(table.c.id == row_id).values(pull_count=table.c.pull_count + tally.count, last_pulled_at=newest))
+def _addition(table: Table) -> Prepared:
+    seen, last = table.c.last_pulled_at, bindparam("last", type_=table.c.last_pulled_at.type)
+    newest = case((seen > last, seen), else_=last)
+    values = {"pull_count": table.c.pull_count + bindparam("count"), "last_pulled_at": newest}
+    return Prepared(update(table).where(table.c.id == bindparam("the_id")).values(values))
+
+
+_ADD = {table: _addition(table) for table in (repositories, manifests, tags)}

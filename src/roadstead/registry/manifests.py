@@ -78,7 +78,7 @@ class Manifests:
         if self._seams.pull_gate is not None:
             await self._seams.pull_gate.manifest(actor, name, row)
         if count:
-            self._pulls.count(row)
+            self._pulls.count(actor, name, reference, row)
         return row
 
     async def _select(self, name: RepositoryName, reference: Reference) -> ManifestRow | None:

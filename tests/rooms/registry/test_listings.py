@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from contextlib import suppress
 from datetime import timedelta
 
+import msgspec
 import pytest
 from sqlalchemy import select
 
-from roadstead.access.actor import Actor
+from roadstead.access.actor import ANONYMOUS, Actor
 from roadstead.errors import DatabaseFailed, ProjectUnknown, RepositoryUnknown, Unauthenticated
+from roadstead.metadata import audit
+from roadstead.metadata.audit import AuditQuery
 from roadstead.metadata.database import Database, open_database
 from roadstead.metadata.schema import manifests, repositories, tags
 from roadstead.oci.digest import Digest
@@ -207,7 +212,7 @@ async def test_counts_that_cannot_be_written_wait_for_the_next_time(
     await push_image(registry, admin, APP, BASE)
     another = await open_database(database_url)
     counter = type(registry.pulls)(another, clock)
-    counter.count(await registry.manifests.get(admin, APP, BASE.digest))
+    counter.count(admin, APP, BASE.digest, await registry.manifests.get(admin, APP, BASE.digest))
     # The table is away for the moment of the first flush.
     await database.write(lambda connection: connection.exec_driver_sql("ALTER TABLE manifests RENAME TO manifests_away"))
     try:
@@ -219,3 +224,58 @@ async def test_counts_that_cannot_be_written_wait_for_the_next_time(
     await counter.flush()
     assert (await counts(database))["manifests"] == [(1, BEGINNING)]
     await another.close()
+
+
+async def pulls_audited(database: Database) -> list[tuple[str, str, str, int]]:
+    """Of each entry of a pull in the audit log: actor, address, resource, amount."""
+    query = AuditQuery(action="pull", newest_first=False, limit=1000)
+    found = (await database.read(lambda connection: audit.page(connection, query))).rows
+    assert {(row.resource_type, row.result) for row in found} <= {("artifact", "success")}
+    return [(row.actor, row.address, row.resource, row.amount) for row in found]
+
+
+async def test_pulls_are_audited_with_their_counts(registry: Registry, admin: Actor, database: Database) -> None:
+    await push_image(registry, admin, APP, BASE, "latest")
+    node = msgspec.structs.replace(ANONYMOUS, address="192.0.2.7")
+    for actor, reference in ((node, TagName("latest")), (node, TagName("latest")), (node, BASE.digest), (admin, TagName("latest"))):
+        await registry.manifests.get(actor, APP, reference)
+    await registry.manifests.get(admin, APP, BASE.digest, count=False)
+    await registry.pulls.flush()
+    await registry.pulls.flush()
+    assert await pulls_audited(database) == [
+        ("anonymous", "192.0.2.7", "library/app:latest", 2),
+        ("anonymous", "192.0.2.7", f"library/app@{BASE.digest}", 1),
+        ("admin", "", "library/app:latest", 1),
+    ]
+    assert (await counts(database))["repositories"] == [(4, BEGINNING)]
+
+
+async def test_a_flood_of_addresses_is_summed_up_and_counted_whole(
+    registry: Registry, admin: Actor, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("roadstead.registry.pulls._DISTINCT", 3)
+    await push_image(registry, admin, APP, BASE, "latest")
+    for number in range(10):
+        await registry.manifests.get(msgspec.structs.replace(ANONYMOUS, address=f"192.0.2.{number}"), APP, TagName("latest"))
+    assert len(registry.pulls._pulls) == 4
+    await registry.pulls.flush()
+    assert (await pulls_audited(database))[2:] == [
+        ("anonymous", "192.0.2.2", "library/app:latest", 1),
+        ("*", "*", "library/app:latest", 7),
+    ]
+    assert (await counts(database))["tags"] == [(10, BEGINNING)]
+
+
+async def test_a_cancelled_flush_counts_once(registry: Registry, admin: Actor, database: Database) -> None:
+    await push_image(registry, admin, APP, BASE, "latest")
+    for turns in range(6):
+        await registry.manifests.get(admin, APP, TagName("latest"))
+        task = asyncio.create_task(registry.pulls.flush())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+    await registry.pulls.flush()
+    assert (await counts(database))["tags"] == [(6, BEGINNING)]
+    assert sum(amount for *_, amount in await pulls_audited(database)) == 6

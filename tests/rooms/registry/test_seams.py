@@ -198,7 +198,7 @@ async def test_what_is_refused_is_not_counted_as_a_pull(make_registry: MakeRegis
     await push_image(registry, admin, APP, image("bad"), "latest")
     with pytest.raises(GateRefused):
         await registry.manifests.get(admin, APP, LATEST)
-    assert registry.pulls._counts == {}
+    assert registry.pulls._pulls == {}
 
 
 async def test_the_pull_gate_judges_what_the_source_brings(make_registry: MakeRegistry, admin: Actor) -> None:

@@ -1,0 +1,154 @@
+"""The audit log: rows are added, read, marked as exported, and removed by age; nothing else is done to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, delete, func, select, update
+
+from roadstead.metadata.schema import EPOCH, audit_log
+from roadstead.metadata.statements import Prepared, batched
+
+
+class NewAudit(msgspec.Struct, frozen=True):
+    """Something that was done or tried. Make it by `access.audit.audited`, which knows the words.
+
+    `actor` and `resource` are names as they are now; `amount` is how often the same happened.
+    """
+
+    at: datetime
+    actor_id: int | None
+    actor: str
+    address: str
+    action: str
+    resource_type: str
+    resource: str
+    project_id: int | None = None
+    result: str = "success"
+    detail: str | None = None
+    amount: int = 1
+
+
+class AuditRow(msgspec.Struct, frozen=True):
+    """One row of the log; see `NewAudit`."""
+
+    id: int
+    at: datetime
+    actor_id: int | None
+    actor: str
+    address: str
+    action: str
+    resource_type: str
+    resource: str
+    project_id: int | None
+    result: str
+    detail: str | None
+    amount: int
+
+
+class AuditQuery(msgspec.Struct, frozen=True):
+    """Which rows are wanted, and which page of them; None is any. `since` is included, `until` is not.
+
+    `project_ids` are those that the reader may see; `before_id` continues a listing, newest first, where rows are still being added.
+    """
+
+    actor: str | None = None
+    actor_contains: str | None = None
+    address: str | None = None
+    action: str | None = None
+    resource_type: str | None = None
+    resource: str | None = None
+    resource_contains: str | None = None
+    result: str | None = None
+    project_ids: frozenset[int] | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    before_id: int | None = None
+    newest_first: bool = True
+    offset: int = 0
+    limit: int = 100
+
+
+class AuditPage(msgspec.Struct, frozen=True):
+    """A page of rows, and how many there are on all pages."""
+
+    rows: list[AuditRow]
+    total: int
+
+
+NOT_WANTED = EPOCH
+"""What `exported_at` says of rows that were written while nothing was set to export them to."""
+
+_COLUMNS = tuple(audit_log.c[field] for field in AuditRow.__struct_fields__)
+_EXACT = ("actor", "address", "action", "resource_type", "resource", "result")
+_ADD = Prepared(audit_log.insert())
+
+
+def add(connection: Connection, *new: NewAudit) -> None:
+    """Record what happened, in the transaction in which it happened."""
+    if new:
+        _ADD.change_each(connection, [msgspec.structs.asdict(one) for one in new])
+
+
+def page(connection: Connection, query: AuditQuery) -> AuditPage:
+    """The rows that the query asks for, and their number without its limit."""
+    wanted = _conditions(query)
+    order = audit_log.c.id.desc() if query.newest_first else audit_log.c.id
+    rows = connection.execute(select(*_COLUMNS).where(*wanted).order_by(order).offset(query.offset).limit(query.limit))
+    total = connection.execute(select(func.count()).select_from(audit_log).where(*wanted)).scalar_one()
+    return AuditPage([AuditRow(*row) for row in rows], total)
+
+
+def _conditions(query: AuditQuery) -> list[ColumnElement[bool]]:
+    given = ((audit_log.c[field], getattr(query, field)) for field in _EXACT)
+    wanted = [column == value for column, value in given if value is not None]
+    for column, part in ((audit_log.c.actor, query.actor_contains), (audit_log.c.resource, query.resource_contains)):
+        if part is not None:
+            wanted.append(column.contains(part, autoescape=True))
+    if query.project_ids is not None:
+        wanted.append(audit_log.c.project_id.in_(query.project_ids))
+    if query.since is not None:
+        wanted.append(audit_log.c.at >= query.since)
+    if query.until is not None:
+        wanted.append(audit_log.c.at < query.until)
+    if query.before_id is not None:
+        wanted.append(audit_log.c.id < query.before_id)
+    return wanted
+
+
+def purge(connection: Connection, older_than: datetime, limit: int) -> int:
+    """Remove up to `limit` rows from before that time, oldest first; returns how many."""
+    old = select(audit_log.c.id).where(audit_log.c.at < older_than).order_by(audit_log.c.at, audit_log.c.id).limit(limit)
+    # Another purge may be at it (PostgreSQL): neither waits for the other.
+    return connection.execute(delete(audit_log).where(audit_log.c.id.in_(old.with_for_update(skip_locked=True)))).rowcount
+
+
+_TO_EXPORT = audit_log.c.exported_at.is_(None)
+
+
+def to_export(connection: Connection, limit: int) -> list[AuditRow]:
+    """Up to `limit` rows that were not exported, in the order of their ids.
+
+    Rows are marked one by one and not passed by a cursor over ids, as ids become visible in the order of commits.
+    """
+    return [AuditRow(*row) for row in connection.execute(select(*_COLUMNS).where(_TO_EXPORT).order_by(audit_log.c.id).limit(limit))]
+
+
+def waiting(connection: Connection) -> tuple[int, datetime | None]:
+    """How many rows wait to be exported, and since when the oldest does."""
+    number, oldest = connection.execute(select(func.count(), func.min(audit_log.c.at)).where(_TO_EXPORT)).one()
+    return number, oldest
+
+
+def exported(connection: Connection, ids: Iterable[int], at: datetime) -> None:
+    """Mark rows as exported."""
+    for some in batched(ids):
+        connection.execute(update(audit_log).where(audit_log.c.id.in_(some)).values(exported_at=at))
+
+
+def pass_over(connection: Connection, limit: int) -> int:
+    """Mark up to `limit` rows as not wanted by any export; returns how many."""
+    some = select(audit_log.c.id).where(_TO_EXPORT).order_by(audit_log.c.id).limit(limit).with_for_update(skip_locked=True)
+    return connection.execute(update(audit_log).where(audit_log.c.id.in_(some)).values(exported_at=NOT_WANTED)).rowcount
