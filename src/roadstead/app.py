@@ -111,10 +111,15 @@ class _Worker:
 
 def doors(system: System) -> Mapping[str, Door]:
     """Every door, by the first component of its paths."""
+    # Only HTTP workers pay for FastAPI: neither the process that starts them nor the job worker does.
+    from roadstead.apis.harbor.door import HarborDoor  # noqa: PLC0415
+
+    checks = {"database": system.database.check, "store": system.store.check}
     return {
         "v2": DistributionDoor(system.registry, system.access.accounts),
         "service": TokenDoor(system.access.accounts),
-        "health": HealthDoor({"database": system.database.check, "store": system.store.check}),
+        "api": HarborDoor(system.access, system.registry, checks),
+        "health": HealthDoor(checks),
         "metrics": MetricsDoor(),
         **trust_doors(system.settings.tls_source),
         "": PlainDoor(),

@@ -18,6 +18,7 @@ more precise to say. Doors translate classes, never messages: each door has one 
     │   ├── ManifestTooLarge
     │   └── TooManyTags
     ├── Conflict                     it is there already, or is still in use
+    │   └── InUse                    something else must go first
     ├── DigestMismatch               the content is not what its digest says
     ├── SizeMismatch                 fewer or more bytes came than were announced
     ├── OutOfOrder                   a chunk does not begin where the upload stands
@@ -115,6 +116,10 @@ class TooManyTags(TooLarge):
 
 class Conflict(RoadsteadError):
     """It is there already, or is still in use."""
+
+
+class InUse(Conflict):
+    """It is still in use: delete first what it holds."""
 
 
 class DigestMismatch(RoadsteadError):

@@ -13,7 +13,7 @@ from roadstead.access.clock import Clock
 from roadstead.access.configuration import Configuration
 from roadstead.access.policy import Project
 from roadstead.access.rights import Rights
-from roadstead.errors import Conflict, InvalidAccount, InvalidName, NotFound
+from roadstead.errors import Conflict, InUse, InvalidAccount, InvalidName, NotFound
 from roadstead.metadata import accounts, credentials, members, projects, repositories, robots
 from roadstead.metadata.database import Database
 from roadstead.metadata.members import MemberRow
@@ -76,14 +76,14 @@ class Projects:
         await self._database.write(lambda connection: projects.change(connection, row.id, now, **values))
 
     async def remove(self, actor: Actor, name: str) -> None:
-        """Delete a project that holds no images any more, with its robots. Raises Conflict if it does."""
+        """Delete a project that holds no images any more, with its robots. Raises InUse if it does."""
         row = await self.get(actor, name, Action.REMOVE)
         now = self._clock()
 
         def work(connection: Connection) -> None:
             filled = repositories.filled(connection, row.id)
             if filled:
-                raise Conflict(f"The project {name!r} still holds {filled} repositories; delete their images first.")
+                raise InUse(f"The project {name!r} still holds {filled} repositories; delete their images first.")
             # Their permissions name the project, and another may have that name later.
             for robot in robots.of_project(connection, row.id):
                 credentials.revoke(connection, robot.id, now)

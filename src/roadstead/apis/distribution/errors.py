@@ -22,6 +22,7 @@ TABLE: Final[dict[type[RoadsteadError], tuple[int, str]]] = {
     errors.InvalidPaging: (400, "UNSUPPORTED"),
     errors.InvalidAccount: (400, "UNSUPPORTED"),
     errors.Conflict: (409, "DENIED"),
+    errors.InUse: (409, "DENIED"),
     errors.TooLarge: (413, "SIZE_INVALID"),
     errors.ManifestTooLarge: (413, "MANIFEST_INVALID"),
     errors.TooManyTags: (414, "UNSUPPORTED"),

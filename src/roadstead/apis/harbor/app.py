@@ -1,0 +1,58 @@
+"""The FastAPI application behind the door: its routes, how it reports what it cannot read, its OpenAPI description."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any, Final, NoReturn
+
+from fastapi import APIRouter, FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from roadstead.apis.harbor import start
+from roadstead.apis.harbor.errors import MethodNotAllowed
+from roadstead.apis.harbor.openapi import describe
+from roadstead.errors import InvalidInput, NotFound, RoadsteadError
+
+ROUTERS: Final[tuple[APIRouter, ...]] = (start.router,)
+"""Every noun's routes; where two fit a path, the first is asked."""
+
+
+def build() -> FastAPI:
+    """The application, whose paths are below the prefix; without FastAPI's own pages, which fetch their scripts from elsewhere."""
+    app = FastAPI(
+        title="Roadstead management API",
+        version=version("roadstead"),
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        strict_content_type=False,
+        exception_handlers={RequestValidationError: _not_understood, HTTPException: _not_routed},
+    )
+    for router in ROUTERS:
+        app.include_router(router)
+    description = describe(app)
+
+    async def openapi() -> dict[str, Any]:
+        """The OpenAPI description of this API."""
+        return description
+
+    app.add_api_route("/openapi.json", openapi, include_in_schema=False)
+    return app
+
+
+async def _not_understood(_request: object, error: Exception) -> NoReturn:
+    """What FastAPI found wrong with a request, in words of the error tree; passes through the application to the front."""
+    assert isinstance(error, RequestValidationError)
+    wrong = [f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors()[:5]]
+    raise InvalidInput("The request is not valid: " + "; ".join(wrong) + ".") from None
+
+
+async def _not_routed(_request: object, error: Exception) -> NoReturn:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        raise MethodNotAllowed(allow=(error.headers or {}).get("Allow", "")) from None
+    if error.status_code == 404:
+        raise NotFound("The management API has no such path.") from None
+    raise (InvalidInput(str(error.detail)) if error.status_code < 500 else RoadsteadError()) from None
