@@ -26,8 +26,9 @@ from roadstead.access.policy import Project
 from roadstead.access.rights import Rights
 from roadstead.errors import InsufficientScope, InvalidInput, Unauthenticated
 from roadstead.metadata import audit, projects
-from roadstead.metadata.audit import AuditPage, AuditQuery, NewAudit
+from roadstead.metadata.audit import AuditRow, NewAudit
 from roadstead.metadata.database import Database
+from roadstead.metadata.listing import Listing
 
 Result = Literal["success", "denied", "failed"]
 
@@ -200,11 +201,11 @@ class Audit:
                 self._merge(one)
             raise
 
-    async def list(self, actor: Actor, query: AuditQuery) -> AuditPage:
-        """What the query asks for, of all that happened for administrators, of what happened in their projects for others."""
-        if Action.ADMINISTER not in policy.permitted_on_system(actor):
-            query = _within(query, await self._readable(actor))
-        return await self._database.read(lambda connection: audit.page(connection, query))
+    async def list(self, actor: Actor, listing: Listing) -> tuple[Sequence[AuditRow], int]:
+        """A page of all that happened for administrators, of what happened in their projects for others; and how many rows there are."""
+        everything = Action.ADMINISTER in policy.permitted_on_system(actor)
+        project_ids = None if everything else await self._readable(actor)
+        return await self._database.read(lambda connection: audit.page(connection, listing, project_ids))
 
     async def _readable(self, actor: Actor) -> frozenset[int]:
         """The projects in which the actor may read the log."""
@@ -216,15 +217,14 @@ class Audit:
         found = [Project(row.id, row.name, row.public) for row in rows]
         return frozenset([one.id for one in found if Action.SEE_AUDIT in await self._rights.permitted(actor, one)])
 
-    async def of_project(self, actor: Actor, project: str, query: AuditQuery) -> AuditPage:
-        """What the query asks for, of what happened in one project. Raises ProjectUnknown and what the policy raises."""
+    async def of_project(self, actor: Actor, project: str, listing: Listing) -> tuple[Sequence[AuditRow], int]:
+        """As `list`, of what happened in one project. Raises ProjectUnknown and what the policy raises."""
         row = await self._database.read(lambda connection: projects.find(connection, project))
         if row is None:
             raise policy.absent(actor, project)
         _require_whole(actor)
         await self._rights.require(actor, Action.SEE_AUDIT, Project(row.id, row.name, row.public))
-        query = _within(query, frozenset({row.id}))
-        return await self._database.read(lambda connection: audit.page(connection, query))
+        return await self._database.read(lambda connection: audit.page(connection, listing, frozenset({row.id})))
 
     async def purge(self, actor: Actor, older_than: datetime) -> int:
         """Remove what happened before that time; returns how many rows. Each batch's own entry is written in its transaction.
@@ -253,9 +253,3 @@ def _require_whole(actor: Actor) -> None:
     """A bearer token's scope names repositories, and the log is none of them."""
     if actor.scope is not None:
         raise InsufficientScope
-
-
-def _within(query: AuditQuery, project_ids: frozenset[int]) -> AuditQuery:
-    """The query, narrowed to these projects."""
-    wanted = project_ids if query.project_ids is None else query.project_ids & project_ids
-    return msgspec.structs.replace(query, project_ids=wanted)

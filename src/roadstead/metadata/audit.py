@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, delete, func, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
+from roadstead.metadata.listing import Fields, Listing, Sort, listed
 from roadstead.metadata.schema import EPOCH, audit_log
 from roadstead.metadata.statements import Prepared, batched
 
@@ -48,41 +49,10 @@ class AuditRow(msgspec.Struct, frozen=True):
     amount: int
 
 
-class AuditQuery(msgspec.Struct, frozen=True):
-    """Which rows are wanted, and which page of them; None is any. `since` is included, `until` is not.
-
-    `project_ids` are those that the reader may see; `before_id` continues a listing, newest first, where rows are still being added.
-    """
-
-    actor: str | None = None
-    actor_contains: str | None = None
-    address: str | None = None
-    action: str | None = None
-    resource_type: str | None = None
-    resource: str | None = None
-    resource_contains: str | None = None
-    result: str | None = None
-    project_ids: frozenset[int] | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    before_id: int | None = None
-    newest_first: bool = True
-    offset: int = 0
-    limit: int = 100
-
-
-class AuditPage(msgspec.Struct, frozen=True):
-    """A page of rows, and how many there are on all pages."""
-
-    rows: list[AuditRow]
-    total: int
-
-
 NOT_WANTED = EPOCH
 """What `exported_at` says of rows that were written while nothing was set to export them to."""
 
 _COLUMNS = tuple(audit_log.c[field] for field in AuditRow.__struct_fields__)
-_EXACT = ("actor", "address", "action", "resource_type", "resource", "result")
 _ADD = Prepared(audit_log.insert())
 
 
@@ -92,30 +62,17 @@ def add(connection: Connection, *new: NewAudit) -> None:
         _ADD.change_each(connection, [msgspec.structs.asdict(one) for one in new])
 
 
-def page(connection: Connection, query: AuditQuery) -> AuditPage:
-    """The rows that the query asks for, and their number without its limit."""
-    wanted = _conditions(query)
-    order = audit_log.c.id.desc() if query.newest_first else audit_log.c.id
-    rows = connection.execute(select(*_COLUMNS).where(*wanted).order_by(order).offset(query.offset).limit(query.limit))
-    total = connection.execute(select(func.count()).select_from(audit_log).where(*wanted)).scalar_one()
-    return AuditPage([AuditRow(*row) for row in rows], total)
+_FIELDS = Fields({field: audit_log.c[field] for field in AuditRow.__struct_fields__}, audit_log.c.id, (Sort("id", descending=True),))
 
 
-def _conditions(query: AuditQuery) -> list[ColumnElement[bool]]:
-    given = ((audit_log.c[field], getattr(query, field)) for field in _EXACT)
-    wanted = [column == value for column, value in given if value is not None]
-    for column, part in ((audit_log.c.actor, query.actor_contains), (audit_log.c.resource, query.resource_contains)):
-        if part is not None:
-            wanted.append(column.contains(part, autoescape=True))
-    if query.project_ids is not None:
-        wanted.append(audit_log.c.project_id.in_(query.project_ids))
-    if query.since is not None:
-        wanted.append(audit_log.c.at >= query.since)
-    if query.until is not None:
-        wanted.append(audit_log.c.at < query.until)
-    if query.before_id is not None:
-        wanted.append(audit_log.c.id < query.before_id)
-    return wanted
+def page(connection: Connection, listing: Listing, project_ids: frozenset[int] | None = None) -> tuple[list[AuditRow], int]:
+    """The rows that the listing asks for, newest first unless it says otherwise, and how many there are on all pages.
+
+    Only those of `project_ids`, where given. Every column of `AuditRow` can be asked for. Raises InvalidInput.
+    """
+    seen = select(*_COLUMNS) if project_ids is None else select(*_COLUMNS).where(audit_log.c.project_id.in_(project_ids))
+    rows, total = listed(connection, seen, _FIELDS, listing)
+    return [AuditRow(*tuple(row)) for row in rows], total
 
 
 def purge(connection: Connection, older_than: datetime, limit: int) -> int:

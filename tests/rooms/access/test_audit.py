@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 
 import msgspec
@@ -14,12 +15,14 @@ from roadstead.access.audit import RESOURCES, SEVERAL, Audit, Operation, Resourc
 from roadstead.errors import Denied, InsufficientScope, InvalidInput, NotFound, ProjectUnknown, Unauthenticated
 from roadstead.metadata import audit as rows
 from roadstead.metadata import members, projects
-from roadstead.metadata.audit import AuditQuery, AuditRow
+from roadstead.metadata.audit import AuditRow
 from roadstead.metadata.database import Database
+from roadstead.metadata.listing import Filter, Listing, Match, Page, Sort
 from tests.support.factories import BEGINNING, VAULT, ManualClock, narrowed
 
 DAY = timedelta(days=1)
-EVERYTHING = AuditQuery()
+EVERYTHING = Listing(page=Page(size=2000))
+OLDEST_FIRST = Listing(sort=(Sort("at"),))
 
 
 @pytest.fixture
@@ -27,8 +30,8 @@ def audit(database: Database, clock: ManualClock) -> Audit:
     return Audit(database, clock)
 
 
-async def listed(audit: Audit, query: AuditQuery = EVERYTHING) -> list[AuditRow]:
-    return (await audit.list(SYSTEM, query)).rows
+async def listed(audit: Audit, listing: Listing = EVERYTHING) -> Sequence[AuditRow]:
+    return (await audit.list(SYSTEM, listing))[0]
 
 
 async def make_project(database: Database, name: str, *, public: bool = False) -> int:
@@ -78,7 +81,7 @@ async def test_the_same_again_is_one_row(audit: Audit, clock: ManualClock) -> No
     audit.failed_login("grace", "192.0.2.8", "wrong password")
     assert await listed(audit) == []
     await audit.flush()
-    found = await listed(audit, AuditQuery(newest_first=False))
+    found = await listed(audit, OLDEST_FIRST)
     assert [(row.actor, row.actor_id, row.address, row.result, row.amount) for row in found] == [
         ("grace", None, "192.0.2.7", "failed", 3),
         ("grace", None, "192.0.2.8", "failed", 1),
@@ -87,18 +90,18 @@ async def test_the_same_again_is_one_row(audit: Audit, clock: ManualClock) -> No
     audit.failed_login("grace", "192.0.2.7", "wrong password")
     await audit.flush()
     await audit.flush()
-    assert [row.at for row in await listed(audit, AuditQuery(limit=2))] == [BEGINNING + DAY, BEGINNING]
+    assert [row.at for row in await listed(audit, Listing(page=Page(size=2)))] == [BEGINNING + DAY, BEGINNING]
 
 
 async def test_a_flood_is_summed_up(audit: Audit) -> None:
     for number in range(5000):
         audit.failed_login(f"guess-{number}", "192.0.2.7", "wrong password")
     await audit.flush()
-    page = await audit.list(SYSTEM, AuditQuery(limit=2000))
-    assert page.total == 1001
-    [rest] = [row for row in page.rows if row.actor == SEVERAL]
+    found, total = await audit.list(SYSTEM, EVERYTHING)
+    assert total == 1001
+    [rest] = [row for row in found if row.actor == SEVERAL]
     assert (rest.resource, rest.address, rest.result, rest.amount) == (SEVERAL, SEVERAL, "failed", 4000)
-    assert sum(row.amount for row in page.rows) == 5000
+    assert sum(row.amount for row in found) == 5000
 
 
 async def test_what_is_tried_as_a_name_cannot_break_the_log(audit: Audit) -> None:
@@ -153,20 +156,20 @@ async def test_administrators_read_all_and_others_what_happened_in_their_project
     public = await make_project(database, "library", public=True)
     for resource, project_id in (("climate", mine), ("ocean", other), ("library", public), ("elsewhere", None)):
         await record(database, admin, resource, project_id=project_id)
-    assert (await audit.list(admin, EVERYTHING)).total == 4
-    assert (await audit.list(user, EVERYTHING)).rows == []
+    assert (await audit.list(admin, EVERYTHING))[1] == 4
+    assert await audit.list(user, EVERYTHING) == ([], 0)
     await database.write(
         lambda connection: members.add(connection, mine, account_id=user.account_id, group_id=None, role=Role.LIMITED_GUEST, now=BEGINNING)
     )
-    assert (await audit.list(user, EVERYTHING)).rows == []
+    assert await audit.list(user, EVERYTHING) == ([], 0)
     with pytest.raises(Denied):
         await audit.of_project(user, "climate", EVERYTHING)
     [member] = await database.read(lambda connection: members.of_project(connection, mine))
     await database.write(lambda connection: members.set_role(connection, mine, member.id, Role.GUEST))
-    assert [row.resource for row in (await audit.list(user, EVERYTHING)).rows] == ["climate"]
-    assert (await audit.list(user, AuditQuery(project_ids=frozenset({other})))).rows == []
-    assert [row.resource for row in (await audit.of_project(user, "climate", EVERYTHING)).rows] == ["climate"]
-    assert [row.resource for row in (await audit.of_project(admin, "ocean", EVERYTHING)).rows] == ["ocean"]
+    assert [row.resource for row in (await audit.list(user, EVERYTHING))[0]] == ["climate"]
+    assert await audit.list(user, Listing((Filter("project_id", Match.EQUAL, (str(other),)),))) == ([], 0)
+    assert [row.resource for row in (await audit.of_project(user, "climate", EVERYTHING))[0]] == ["climate"]
+    assert [row.resource for row in (await audit.of_project(admin, "ocean", EVERYTHING))[0]] == ["ocean"]
 
 
 async def test_who_may_not_read_the_log(database: Database, audit: Audit, user: Actor, admin: Actor) -> None:
@@ -190,22 +193,23 @@ async def test_a_query_narrows_and_pages(database: Database, audit: Audit, user:
         await record(
             database, user, f"p_{number}", at=BEGINNING + number * DAY, address="192.0.2.7", action="delete" if number else "create"
         )
-    page = await audit.list(SYSTEM, AuditQuery(limit=2, offset=1))
-    assert ([row.resource for row in page.rows], page.total) == (["p_3", "p_2"], 5)
-    following = await audit.list(SYSTEM, AuditQuery(limit=2, before_id=page.rows[-1].id))
-    assert [row.resource for row in following.rows] == ["p_1", "p_0"]
+    found, total = await audit.list(SYSTEM, Listing(page=Page(2, 2)))
+    assert ([row.resource for row in found], total) == (["p_2", "p_1"], 5)
 
-    async def names(**wanted: object) -> list[str]:
-        return [row.resource for row in await listed(audit, AuditQuery(newest_first=False, **wanted))]  # type: ignore[arg-type]
+    async def names(field: str, match: Match, *values: str) -> list[str]:
+        listing = Listing((Filter(field, match, values),), OLDEST_FIRST.sort)
+        return [row.resource for row in await listed(audit, listing)]
 
-    assert await names(action="create") == ["p_0"]
-    assert await names(since=BEGINNING + DAY, until=BEGINNING + 3 * DAY) == ["p_1", "p_2"]
-    assert await names(resource="p_3") == ["p_3"]
-    assert await names(resource_contains="_") == ["p_0", "p_1", "p_2", "p_3", "p_4"]
-    assert await names(resource_contains="%") == []
-    assert len(await names(actor="ada", address="192.0.2.7", resource_type="project", result="success")) == 5
-    assert await names(actor_contains="d", until=BEGINNING + DAY) == ["p_0"]
-    assert await names(actor="grace") == await names(result="denied") == []
+    assert await names("action", Match.EQUAL, "create") == ["p_0"]
+    assert await names("at", Match.BETWEEN, "2026-01-02", "2026-01-03T00:00:00Z") == ["p_1", "p_2"]
+    assert await names("id", Match.BETWEEN, "", str(found[0].id)) == ["p_0", "p_1", "p_2"]
+    assert await names("resource", Match.CONTAINS, "_") == ["p_0", "p_1", "p_2", "p_3", "p_4"]
+    assert await names("resource", Match.CONTAINS, "%") == []
+    for field, value in (("actor", "ada"), ("address", "192.0.2.7"), ("resource_type", "project"), ("result", "success")):
+        assert len(await names(field, Match.EQUAL, value)) == 5
+    assert await names("actor", Match.EQUAL, "grace") == await names("result", Match.EQUAL, "denied") == []
+    with pytest.raises(InvalidInput):
+        await names("exported_at", Match.EQUAL, "1")
 
 
 async def test_a_purge_removes_by_age_and_says_so(database: Database, audit: Audit, admin: Actor, clock: ManualClock) -> None:

@@ -14,8 +14,8 @@ from sqlalchemy import select
 from roadstead.access.actor import ANONYMOUS, Actor
 from roadstead.errors import DatabaseFailed, ProjectUnknown, RepositoryUnknown, Unauthenticated
 from roadstead.metadata import audit
-from roadstead.metadata.audit import AuditQuery
 from roadstead.metadata.database import Database, open_database
+from roadstead.metadata.listing import Filter, Listing, Match, Page, Sort
 from roadstead.metadata.schema import manifests, repositories, tags
 from roadstead.oci.digest import Digest
 from roadstead.oci.reference import RepositoryName, TagName, referrers_tag
@@ -228,8 +228,8 @@ async def test_counts_that_cannot_be_written_wait_for_the_next_time(
 
 async def pulls_audited(database: Database) -> list[tuple[str, str, str, int]]:
     """Of each entry of a pull in the audit log: actor, address, resource, amount."""
-    query = AuditQuery(action="pull", newest_first=False, limit=1000)
-    found = (await database.read(lambda connection: audit.page(connection, query))).rows
+    listing = Listing((Filter("action", Match.EQUAL, ("pull",)),), (Sort("id"),), Page(size=1000))
+    found, _ = await database.read(lambda connection: audit.page(connection, listing))
     assert {(row.resource_type, row.result) for row in found} <= {("artifact", "success")}
     return [(row.actor, row.address, row.resource, row.amount) for row in found]
 
