@@ -7,8 +7,10 @@ from roadstead.access.audit import Audit
 from roadstead.access.clock import Clock, system_clock
 from roadstead.access.configuration import Configuration
 from roadstead.access.credentials import Credentials
+from roadstead.access.identities import Identities
 from roadstead.access.people import People
 from roadstead.access.robots import Robots
+from roadstead.access.sources import Sources
 from roadstead.access.vault import Vault
 from roadstead.metadata.database import Database
 
@@ -23,3 +25,5 @@ class Access:
         self.people = People(database, clock)
         self.credentials = Credentials(database, clock)
         self.robots = Robots(database, clock, self.configuration)
+        self.identities = Identities(database, clock)
+        self.sources = Sources(database, vault, self.identities, clock)

@@ -13,12 +13,17 @@ from roadstead.access.actor import Action, Actor, Limits
 from roadstead.access.clock import Clock, system_clock
 from roadstead.access.passwords import PasswordChecker, hash_password, require_good_password
 from roadstead.errors import Conflict, Denied, InvalidAccount, NotFound, Unauthenticated
-from roadstead.metadata import accounts, credentials
-from roadstead.metadata.accounts import AccountRow, AccountSelects
+from roadstead.metadata import accounts, credentials, groups, identities
+from roadstead.metadata.accounts import LOCAL, AccountRow, AccountSelects
 from roadstead.metadata.database import Database
 
 _NAME: Final = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9._@-]{0,98}[a-zA-Z0-9])?")
 _RESERVED: Final = frozenset({"anonymous", "system", "robot"})
+
+
+def is_name(name: str) -> bool:
+    """Whether a person's account may be called so."""
+    return _NAME.fullmatch(name) is not None and name.casefold() not in _RESERVED
 
 
 class People:
@@ -43,7 +48,7 @@ class People:
     ) -> AccountRow:
         """Make an account. Raises InvalidAccount, Conflict where the name is taken."""
         policy.require_on_system(actor, Action.ADMINISTER)
-        if not _NAME.fullmatch(name) or name.casefold() in _RESERVED:
+        if not is_name(name):
             raise InvalidAccount(
                 "An account's name is letters and digits, with '.', '_', '@' or '-' inside, at most 100, and not a reserved word."
             )
@@ -51,7 +56,8 @@ class People:
         hashed = await asyncio.to_thread(hash_password, password)
 
         def work(connection: Connection) -> AccountRow:
-            added = accounts.add(
+            # Directories do not tell the cases apart, so "Ada" and "ada" would be one person there.
+            added = accounts.in_any_case(connection, name) is None and accounts.add(
                 connection,
                 name,
                 password_hash=hashed,
@@ -104,6 +110,8 @@ class People:
 
         def work(connection: Connection) -> None:
             credentials.revoke(connection, account_id, now)
+            identities.remove_of_account(connection, account_id)
+            groups.remove_account(connection, account_id)
             accounts.delete(connection, account_id, now)
 
         await self._database.write(work)
@@ -112,7 +120,7 @@ class People:
         """Change a password: one's own by the `old` one, anybody's as an administrator.
 
         With `end_sessions` every bearer token and every credential of the account ends too. Raises InvalidAccount, Unauthenticated
-        (wrong old password), Denied where a token narrower than the account is used.
+        (wrong old password), Denied where a token narrower than the account is used, or where a login source keeps the password.
         """
         row = await self._found(account_id)
         if actor.account_id == account_id:
@@ -121,6 +129,8 @@ class People:
             await self._require_password(row, old or "")
         else:
             policy.require_on_system(actor, Action.ADMINISTER)
+        if row.source != LOCAL:
+            raise Denied(f"The password of {row.name!r} is kept by the login source {row.source!r}, and is changed there.")
         require_good_password(new, row.name)
         hashed = await asyncio.to_thread(hash_password, new)
         now = self._clock()

@@ -6,11 +6,14 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, and_, bindparam, select, update
+from sqlalchemy import Connection, and_, bindparam, func, select, update
 
 from roadstead.metadata.database import Database
 from roadstead.metadata.schema import accounts, credentials, from_microseconds, robots
 from roadstead.metadata.statements import insert_new
+
+LOCAL = "local"
+"""The source of an account whose password is kept here."""
 
 
 class CredentialState(msgspec.Struct, frozen=True):
@@ -138,6 +141,12 @@ def find(connection: Connection, name: str) -> AccountRow | None:
     return None if row is None else AccountRow(*tuple(row))
 
 
+def in_any_case(connection: Connection, name: str) -> AccountRow | None:
+    """The account of that name that is not deleted, written in upper or lower case."""
+    row = connection.execute(select(*_ROW).where(func.lower(accounts.c.name) == name.lower(), accounts.c.deleted_at.is_(None))).first()
+    return None if row is None else AccountRow(*tuple(row))
+
+
 def get(connection: Connection, account_id: int) -> AccountRow | None:
     """The account of that id that is not deleted."""
     row = connection.execute(select(*_ROW).where(accounts.c.id == account_id, accounts.c.deleted_at.is_(None))).first()
@@ -161,9 +170,10 @@ def add(
     email: str | None = None,
     real_name: str | None = None,
     comment: str | None = None,
+    source: str = LOCAL,
 ) -> bool:
     """Add an account; False if the name is taken."""
-    values = {"name": name, "password_hash": password_hash, "is_admin": is_admin, "created_at": now, "kind": kind}
+    values = {"source": source, "name": name, "password_hash": password_hash, "is_admin": is_admin, "created_at": now, "kind": kind}
     return insert_new(connection, accounts, {**values, "email": email, "real_name": real_name, "comment": comment})
 
 

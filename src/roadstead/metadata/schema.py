@@ -199,7 +199,8 @@ login_sources = Table(
     sqlite_autoincrement=True,
 )
 
-# Who an account is at a source: `subject` never changes there (an OIDC subject, an LDAP entry's UUID), `name` may.
+# Who an account is at a source: `subject` never changes there (an OIDC subject, an LDAP entry's UUID), `name` may. `gone_at` is since when
+# the source does not know the subject any more; where that disabled the account too, its `disabled_at` is the same moment.
 identities = Table(
     "identities",
     metadata,
@@ -210,6 +211,7 @@ identities = Table(
     Column("name", String, nullable=False),
     Column("linked_at", Moment, nullable=False),
     Column("last_login_at", Moment),
+    Column("gone_at", Moment),
     Index("uq_identities_source_id_subject", "source_id", "subject", unique=True),
     sqlite_autoincrement=True,
 )
@@ -244,6 +246,7 @@ configuration = Table(
     Column("updated_at", Moment, nullable=False),
 )
 
+# A group of accounts. One of a source (by its name) has as `external_id` what that calls it, and its members are who the source says.
 groups = Table(
     "groups",
     metadata,
@@ -252,6 +255,7 @@ groups = Table(
     Column("source", String, nullable=False, server_default="local"),
     Column("external_id", String),
     Column("created_at", Moment, nullable=False),
+    Index("uq_groups_source_external_id", "source", "external_id", unique=True, **_where("external_id IS NOT NULL")),
     sqlite_autoincrement=True,
 )
 

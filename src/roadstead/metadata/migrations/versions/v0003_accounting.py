@@ -69,6 +69,7 @@ def _who() -> None:
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("linked_at", sa.BigInteger(), nullable=False),
         sa.Column("last_login_at", sa.BigInteger(), nullable=True),
+        sa.Column("gone_at", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_identities_account_id_accounts")),
         sa.ForeignKeyConstraint(["source_id"], ["login_sources.id"], name=op.f("fk_identities_source_id_login_sources")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_identities")),
@@ -76,6 +77,15 @@ def _who() -> None:
     )
     op.create_index(op.f("ix_identities_account_id"), "identities", ["account_id"], unique=False)
     op.create_index("uq_identities_source_id_subject", "identities", ["source_id", "subject"], unique=True)
+    external = sa.text("external_id IS NOT NULL")
+    op.create_index(
+        "uq_groups_source_external_id",
+        "groups",
+        ["source", "external_id"],
+        unique=True,
+        sqlite_where=external,
+        postgresql_where=external,
+    )
 
 
 def _abuse() -> None:
@@ -167,6 +177,7 @@ def _audit() -> None:
 
 
 def downgrade() -> None:
+    op.drop_index("uq_groups_source_external_id", "groups")
     op.drop_column("repositories", "updated_at")
     op.drop_column("repositories", "description")
     op.drop_column("uploads", "reserved")
