@@ -209,6 +209,11 @@ def touch_named(connection: Connection, manifest_id: int, now: datetime) -> None
     connection.execute(update(blob_links).where(blob_links.c.repository_id == repository, mine).values(touched_at=now))
 
 
+def touch_repository(connection: Connection, repository_id: int, now: datetime) -> None:
+    """Give every link of a repository its full grace again."""
+    connection.execute(update(blob_links).where(blob_links.c.repository_id == repository_id).values(touched_at=now))
+
+
 def _named_by_content() -> Exists:
     """Whether a manifest names the content of a link."""
     return exists().where(manifest_references.c.content_id == blob_links.c.content_id)

@@ -12,11 +12,13 @@ from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import BigInteger, Boolean, ColumnElement, Connection, Integer, Row, Select, and_, func
+from sqlalchemy import BigInteger, Boolean, ColumnElement, Connection, Integer, Select, and_, func
 
 from roadstead.errors import InvalidInput
 from roadstead.metadata.schema import Moment
 from roadstead.metadata.statements import BATCH
+
+Values = tuple[Any, ...]
 
 PAGE_LIMIT: Final = 100
 """The most rows of one page."""
@@ -77,7 +79,7 @@ class Fields(msgspec.Struct, frozen=True):
     conditions: Mapping[str, Callable[[Filter], ColumnElement[bool]]] = {}
 
 
-def listed(connection: Connection, statement: Select[Any], fields: Fields, listing: Listing) -> tuple[list[Row[Any]], int]:
+def listed(connection: Connection, statement: Select[Any], fields: Fields, listing: Listing) -> tuple[list[Values], int]:
     """The rows of the page, and how many the list has without pages. `statement` groups nothing. Raises InvalidInput.
 
     A page after the last is empty.
@@ -85,7 +87,7 @@ def listed(connection: Connection, statement: Select[Any], fields: Fields, listi
     filtered = statement.where(*(_condition(fields, one) for one in listing.filters))
     ordered = _sorted(filtered, fields, listing.sort)
     offset = min((listing.page.number - 1) * listing.page.size, _FAR)
-    rows = list(connection.execute(ordered.limit(listing.page.size).offset(offset)))
+    rows = [tuple(row) for row in connection.execute(ordered.limit(listing.page.size).offset(offset))]
     if 0 < len(rows) < listing.page.size or (not rows and offset == 0):
         return rows, offset + len(rows)
     total: int = connection.execute(filtered.order_by(None).with_only_columns(func.count(), maintain_column_froms=True)).scalar_one()

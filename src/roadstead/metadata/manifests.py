@@ -180,6 +180,12 @@ def delete_one(connection: Connection, manifest_id: int, now: datetime) -> bool:
     return connection.execute(gone).rowcount == 1
 
 
+def delete_all(connection: Connection, repository_id: int, now: datetime) -> int:
+    """Mark every manifest of a repository as deleted; returns how many."""
+    live = (manifests.c.repository_id == repository_id, _LIVE)
+    return connection.execute(update(manifests).where(*live).values(deleted_at=now)).rowcount
+
+
 _REFERRER = (
     manifests.c.id,
     manifests.c.digest,

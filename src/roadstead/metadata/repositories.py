@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
 import msgspec
-from sqlalchemy import Connection, and_, bindparam, exists, func, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, exists, func, or_, select, update
 
+from roadstead.metadata import artifacts
 from roadstead.metadata.database import Database
+from roadstead.metadata.listing import Fields, Listing, Sort, Values, listed
 from roadstead.metadata.projects import ProjectScope
 from roadstead.metadata.schema import manifests, projects, repositories
 from roadstead.metadata.statements import Prepared, insert_new
@@ -48,9 +52,12 @@ class RepositorySelects:
 
 
 _FIND = Prepared(
-    select(repositories.c.id).where(
+    select(repositories.c.id)
+    .where(
         repositories.c.project_id == bindparam("project_id"), repositories.c.path == bindparam("path"), repositories.c.deleted_at.is_(None)
     )
+    # Who deletes the repository waits until we end, and we wait for who does (`hold`), so that nothing is pushed into a deleted one.
+    .with_for_update(read=True, key_share=True)
 )
 
 
@@ -65,20 +72,23 @@ def ensure(connection: Connection, project_id: int, path: str, now: datetime) ->
     return int(found[0])
 
 
+def holds_something() -> ColumnElement[bool]:
+    """Whether a repository holds a manifest."""
+    return exists().where(manifests.c.repository_id == repositories.c.id, manifests.c.deleted_at.is_(None))
+
+
 def filled(connection: Connection, project_id: int) -> int:
     """How many live repositories of a project hold a manifest."""
-    holds = exists().where(manifests.c.repository_id == repositories.c.id, manifests.c.deleted_at.is_(None))
-    mine = (repositories.c.project_id == project_id, repositories.c.deleted_at.is_(None), holds)
+    mine = (repositories.c.project_id == project_id, repositories.c.deleted_at.is_(None), holds_something())
     return connection.execute(select(func.count()).select_from(repositories).where(*mine)).scalar_one()
 
 
 def catalog(connection: Connection, scope: ProjectScope, after: RepositoryName | None, limit: int) -> list[str]:
     """Names of repositories that hold a manifest, by project and path, at most `limit` of them after `after`."""
-    filled = exists().where(manifests.c.repository_id == repositories.c.id, manifests.c.deleted_at.is_(None))
     statement = (
         select(projects.c.name, repositories.c.path)
         .join_from(projects, repositories, repositories.c.project_id == projects.c.id)
-        .where(LIVE, scope.condition(), filled)
+        .where(LIVE, scope.condition(), holds_something())
         .order_by(projects.c.name, repositories.c.path)
         .limit(limit)
     )
@@ -86,3 +96,102 @@ def catalog(connection: Connection, scope: ProjectScope, after: RepositoryName |
         in_project = and_(projects.c.name == after.project, repositories.c.path > after.path)
         statement = statement.where(or_(projects.c.name > after.project, in_project))
     return [f"{project}/{path}" for project, path in connection.execute(statement)]
+
+
+class RepositoryRow(msgspec.Struct, frozen=True):
+    """One live repository as people browse it. `artifacts` counts its roots; `updated_at` is the last push's or description's time."""
+
+    id: int
+    project_id: int
+    project_name: str
+    public: bool
+    path: str
+    description: str
+    created_at: datetime
+    updated_at: datetime
+    pull_count: int
+    artifacts: int
+
+    @property
+    def name(self) -> RepositoryName:
+        """In full."""
+        return RepositoryName(f"{self.project_name}/{self.path}")
+
+
+_DESCRIBED = func.coalesce(repositories.c.updated_at, repositories.c.created_at)
+FULL_NAME: Final = projects.c.name + "/" + repositories.c.path
+_ROW = (
+    repositories.c.id,
+    repositories.c.project_id,
+    projects.c.name,
+    projects.c.public,
+    repositories.c.path,
+    repositories.c.description,
+    repositories.c.created_at,
+    _DESCRIBED,
+    repositories.c.pull_count,
+)
+_ROWS = select(*_ROW).join_from(projects, repositories, repositories.c.project_id == projects.c.id).where(LIVE)
+_LAST_PUSH = (
+    select(func.max(manifests.c.pushed_at))
+    .where(manifests.c.repository_id == repositories.c.id, manifests.c.deleted_at.is_(None))
+    .scalar_subquery()
+)
+FIELDS: Final = Fields(
+    columns={
+        "id": repositories.c.id,
+        "project_id": repositories.c.project_id,
+        "project": projects.c.name,
+        "path": repositories.c.path,
+        "name": FULL_NAME,
+        "description": repositories.c.description,
+        "created_at": repositories.c.created_at,
+        "updated_at": case((_LAST_PUSH > _DESCRIBED, _LAST_PUSH), else_=_DESCRIBED),
+        "pull_count": repositories.c.pull_count,
+    },
+    key=repositories.c.id,
+    order=(Sort("project"), Sort("path")),
+)
+
+
+def page(connection: Connection, scope: ProjectScope, listing: Listing, project_id: int | None = None) -> tuple[list[RepositoryRow], int]:
+    """A page of the repositories that the scope shows and that hold something, and how many there are. Raises InvalidInput."""
+    statement = _ROWS.where(scope.condition(), holds_something())
+    if project_id is not None:
+        statement = statement.where(repositories.c.project_id == project_id)
+    rows, total = listed(connection, statement, FIELDS, listing)
+    return _complete(connection, rows), total
+
+
+def get(connection: Connection, repository_id: int) -> RepositoryRow | None:
+    """The live repository of that id, also if it holds nothing."""
+    found = _complete(connection, [tuple(row) for row in connection.execute(_ROWS.where(repositories.c.id == repository_id))])
+    return found[0] if found else None
+
+
+def _complete(connection: Connection, rows: Sequence[Values]) -> list[RepositoryRow]:
+    """The rows with what is counted, by a query for all of them."""
+    ids = [row[0] for row in rows]
+    counts = artifacts.roots(connection, ids)
+    here = (manifests.c.repository_id.in_(ids), manifests.c.deleted_at.is_(None))
+    newest = select(manifests.c.repository_id, func.max(manifests.c.pushed_at)).where(*here).group_by(manifests.c.repository_id)
+    pushed: dict[int, datetime] = {row[0]: row[1] for row in connection.execute(newest)}
+    counted = ((*row[:7], max(row[7], pushed.get(row[0], row[7])), row[8], counts.get(row[0], 0)) for row in rows)
+    return [RepositoryRow(*values) for values in counted]
+
+
+def describe(connection: Connection, repository_id: int, description: str, now: datetime) -> bool:
+    """Set what is said of a repository; False if it is gone."""
+    mine = (repositories.c.id == repository_id, repositories.c.deleted_at.is_(None))
+    return connection.execute(update(repositories).where(*mine).values(description=description, updated_at=now)).rowcount == 1
+
+
+def hold(connection: Connection, repository_id: int) -> bool:
+    """Wait for pushes into a repository that are under way, and let those to come wait for us; False if it is gone."""
+    mine = select(repositories.c.id).where(repositories.c.id == repository_id, repositories.c.deleted_at.is_(None))
+    return connection.execute(mine.with_for_update()).first() is not None
+
+
+def delete(connection: Connection, repository_id: int, now: datetime) -> None:
+    """Mark a repository as deleted; its name is free again."""
+    connection.execute(update(repositories).where(repositories.c.id == repository_id).values(deleted_at=now))

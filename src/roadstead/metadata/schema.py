@@ -404,6 +404,7 @@ manifests = Table(
     Column("content", LargeBinary, nullable=False),
     _live_unique("uq_manifests_repository_id_digest_live", "repository_id", "digest"),
     Index("ix_manifests_subject", "repository_id", "subject_digest", **_where("subject_digest IS NOT NULL AND deleted_at IS NULL")),
+    Index("ix_manifests_repository_id_pushed_at", "repository_id", "pushed_at", **_where("deleted_at IS NULL")),
     sqlite_autoincrement=True,
 )
 

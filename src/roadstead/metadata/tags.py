@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
+from typing import Final
 
 import msgspec
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, func, literal, select, update
 
+from roadstead.metadata.listing import Fields, Listing, Sort, listed
 from roadstead.metadata.schema import manifests, tag_history, tags
 from roadstead.metadata.statements import Prepared, insert_new
 from roadstead.oci.digest import Digest
@@ -50,6 +53,71 @@ def names(connection: Connection, repository_id: int, after: str, limit: int) ->
         .limit(limit)
     )
     return list(connection.execute(statement).scalars())
+
+
+class TagDetail(msgspec.Struct, frozen=True):
+    """One live tag as people browse it."""
+
+    id: int
+    repository_id: int
+    manifest_id: int
+    name: TagName
+    pushed_at: datetime
+    last_pulled_at: datetime | None
+
+
+_DETAIL = tuple(tags.c[field] for field in TagDetail.__struct_fields__)
+_FIELDS: Final = Fields(
+    columns={"id": tags.c.id, "name": tags.c.name, "pushed_at": tags.c.pushed_at, "pulled_at": tags.c.last_pulled_at},
+    key=tags.c.id,
+    order=(Sort("pushed_at", descending=True),),
+)
+
+
+def page(connection: Connection, manifest_id: int, listing: Listing) -> tuple[list[TagDetail], int]:
+    """A page of the live tags that point to a manifest, and how many there are. Raises InvalidInput."""
+    rows, total = listed(
+        connection, select(*_DETAIL).where(tags.c.manifest_id == manifest_id, tags.c.deleted_at.is_(None)), _FIELDS, listing
+    )
+    return [TagDetail(*row) for row in rows], total
+
+
+def newest_of(connection: Connection, manifest_ids: Collection[int], limit: int) -> dict[int, list[TagDetail]]:
+    """By manifest, the live tags that point to it, the newest first, at most `limit` of each."""
+    rank = func.row_number().over(partition_by=tags.c.manifest_id, order_by=(tags.c.pushed_at.desc(), tags.c.id.desc())).label("rank")
+    ranked = select(*_DETAIL, rank).where(tags.c.manifest_id.in_(manifest_ids), tags.c.deleted_at.is_(None)).subquery("ranked")
+    found: dict[int, list[TagDetail]] = {}
+    for row in connection.execute(select(ranked).where(ranked.c.rank <= limit).order_by(ranked.c.rank)):
+        found.setdefault(row[2], []).append(TagDetail(*row[:6]))
+    return found
+
+
+def create(
+    connection: Connection, repository_id: int, name: TagName, manifest_id: int, digest: Digest, actor_id: int | None, now: datetime
+) -> bool:
+    """Add a tag that is not there and record it; False if there is one of that name."""
+    row = {
+        "repository_id": repository_id,
+        "name": name,
+        "manifest_id": manifest_id,
+        "created_at": now,
+        "pushed_at": now,
+        "pushed_by": actor_id,
+    }
+    if not insert_new(connection, tags, row):
+        return False
+    _record(connection, repository_id, name, None, digest, actor_id, now)
+    return True
+
+
+def remove_all(connection: Connection, repository_id: int, actor_id: int | None, now: datetime) -> None:
+    """Mark every tag of a repository as deleted and record it."""
+    live = (tags.c.repository_id == repository_id, tags.c.deleted_at.is_(None))
+    ended = select(
+        tags.c.repository_id, tags.c.name, manifests.c.digest, literal(actor_id, tags.c.pushed_by.type), literal(now, tags.c.pushed_at.type)
+    ).join_from(tags, manifests, manifests.c.id == tags.c.manifest_id)
+    connection.execute(tag_history.insert().from_select(["repository_id", "tag", "old_digest", "actor_id", "at"], ended.where(*live)))
+    connection.execute(update(tags).where(*live).values(deleted_at=now))
 
 
 _NAMED = _TAGS.where(tags.c.repository_id == bindparam("repository_id"), tags.c.name == bindparam("name"))

@@ -174,10 +174,14 @@ def _audit() -> None:
     op.create_index("ix_audit_log_to_export", "audit_log", ["id"], unique=False, sqlite_where=not_exported, postgresql_where=not_exported)
     op.add_column("repositories", sa.Column("description", sa.Text(), server_default="", nullable=False))
     op.add_column("repositories", sa.Column("updated_at", sa.BigInteger(), nullable=True))
+    live = sa.text("deleted_at IS NULL")
+    newest = ["repository_id", "pushed_at"]
+    op.create_index("ix_manifests_repository_id_pushed_at", "manifests", newest, unique=False, sqlite_where=live, postgresql_where=live)
 
 
 def downgrade() -> None:
     op.drop_index("uq_groups_source_external_id", "groups")
+    op.drop_index("ix_manifests_repository_id_pushed_at", "manifests")
     op.drop_column("repositories", "updated_at")
     op.drop_column("repositories", "description")
     op.drop_column("uploads", "reserved")

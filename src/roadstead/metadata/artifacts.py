@@ -1,0 +1,297 @@
+"""Artifacts: manifests as people browse them, a page of a repository at a time and everything about that page in a few queries.
+
+What is listed of a repository are its roots. A manifest that an index of the repository names is a part of that index, unless it has a tag
+of its own; one that speaks about another manifest there (by its subject, or by cosign's tag `sha256-….sig`) is an accessory of that one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, exists, false, func, literal, or_, select
+
+from roadstead.errors import InvalidInput
+from roadstead.metadata.listing import Fields, Filter, Listing, Match, Sort, Values, listed, matches
+from roadstead.metadata.schema import blob_links, contents, manifest_references, manifests, tags
+from roadstead.metadata.statements import batched
+from roadstead.oci import media_type
+from roadstead.oci.artifact_type import BY_CONFIG
+from roadstead.oci.digest import Digest
+
+LISTED_CONTENT: Final = 64 * 1024
+"""The largest manifest (bytes) that comes with its content in a list; a page of a hundred then stays below 7 MB."""
+
+SHOWN: Final = 100
+"""At most so many tags, or accessories, of each artifact of a list: the newest."""
+
+_CHILDREN_COUNTED: Final = 1000
+"""At most so many manifests of one index count for its size."""
+
+_COSIGN: Final = "sha256-%.sig"
+
+
+class ArtifactRow(msgspec.Struct, frozen=True):
+    """One live manifest. `content` is None where it was too large to be read along; `size` is that of the manifest alone (bytes)."""
+
+    id: int
+    repository_id: int
+    digest: Digest
+    media_type: str
+    artifact_type: str | None
+    annotations: dict[str, str]
+    size: int
+    pushed_at: datetime
+    last_pulled_at: datetime | None
+    pull_count: int
+    content: bytes | None
+
+
+class ConfigRow(msgspec.Struct, frozen=True):
+    """Where the bytes of a manifest's config lie."""
+
+    manifest_id: int
+    content_id: int
+    size: int
+    store: str
+    key: str
+
+
+class AccessoryRow(msgspec.Struct, frozen=True):
+    """A manifest that speaks about another. `artifact_type` is None for one that only its cosign tag makes an accessory."""
+
+    id: int
+    digest: Digest
+    artifact_type: str | None
+    pushed_at: datetime
+    subject_id: int
+    subject_digest: Digest
+    by_tag: bool
+
+
+_LIVE = manifests.c.deleted_at.is_(None)
+_parents = manifests.alias("parents")
+_subjects = manifests.alias("subjects")
+_live_subject = and_(
+    _subjects.c.repository_id == manifests.c.repository_id, _subjects.c.deleted_at.is_(None), _subjects.c.id != manifests.c.id
+)
+
+
+def _own_tag(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    return exists().where(tags.c.manifest_id == manifests.c.id, tags.c.deleted_at.is_(None), *conditions)
+
+
+def named_by_index() -> ColumnElement[bool]:
+    """Whether a live index of the same repository names the manifest."""
+    names_it = (manifest_references.c.digest == manifests.c.digest, manifest_references.c.content_id.is_(None))
+    parent = (_parents.c.id == manifest_references.c.manifest_id, _parents.c.repository_id == manifests.c.repository_id)
+    return exists().where(*names_it, manifest_references.c.role == "manifest", *parent, _parents.c.deleted_at.is_(None))
+
+
+def is_accessory() -> ColumnElement[bool]:
+    """Whether the manifest speaks about another live one of its repository."""
+    by_subject = exists().where(_live_subject, _subjects.c.digest == manifests.c.subject_digest)
+    about_it = exists().where(_live_subject, _subjects.c.digest == _signed_digest())
+    return or_(and_(manifests.c.subject_digest.is_not(None), by_subject), _own_tag(tags.c.name.like(_COSIGN), about_it))
+
+
+def _signed_digest() -> ColumnElement[str]:
+    """The digest that a tag of cosign's form names."""
+    return literal("sha256:") + func.substr(tags.c.name, 8, 64)
+
+
+def is_root() -> ColumnElement[bool]:
+    """Whether the manifest is listed by itself."""
+    return and_(or_(_own_tag(), ~named_by_index()), ~is_accessory())
+
+
+def _by_tags(asked: Filter) -> ColumnElement[bool]:
+    """`*` is any tag, `nil` is none."""
+    if asked.match is Match.EQUAL and asked.values[0] == "*":
+        return _own_tag()
+    if asked.match is Match.EQUAL and asked.values[0] == "nil":
+        return ~_own_tag()
+    return _own_tag(matches(tags.c.name, asked))
+
+
+_IS_INDEX = manifests.c.media_type.in_(media_type.INDEX_TYPES)
+
+
+def _by_type(asked: Filter) -> ColumnElement[bool]:
+    if asked.match not in (Match.EQUAL, Match.ANY):
+        raise InvalidInput("The filter 'type' takes one type, or several in braces.")
+    return or_(false(), *map(_is_of_type, asked.values))
+
+
+def _is_of_type(kind: str) -> ColumnElement[bool]:
+    """As `artifact_type.kind_of`, in SQL."""
+    known = [config for config, name in BY_CONFIG.items() if name == kind.upper()]
+    named = matches(manifests.c.artifact_type, Filter("type", Match.CONTAINS, (f".{kind}.config.",)))
+    of_config = or_(manifests.c.artifact_type.in_(known), and_(named, manifests.c.artifact_type.not_in(BY_CONFIG)))
+    return or_(of_config, _IS_INDEX) if kind.upper() == "IMAGE" else and_(of_config, ~_IS_INDEX)
+
+
+def _by_label(_asked: Filter) -> ColumnElement[bool]:
+    return false()  # nothing has a label
+
+
+FIELDS: Final = Fields(
+    columns={
+        "id": manifests.c.id,
+        "digest": manifests.c.digest,
+        "artifact_type": manifests.c.artifact_type,
+        "media_type": manifests.c.media_type,
+        "pushed_at": manifests.c.pushed_at,
+        "pulled_at": manifests.c.last_pulled_at,
+    },
+    key=manifests.c.id,
+    order=(Sort("pushed_at", descending=True),),
+    conditions={"tags": _by_tags, "type": _by_type, "labels": _by_label},
+)
+
+
+def _rows(content: ColumnElement[Any]) -> Select[Any]:
+    columns = [manifests.c[field] for field in ArtifactRow.__struct_fields__ if field != "content"]
+    return select(*columns, content).where(_LIVE)
+
+
+_LISTED = _rows(case((manifests.c.size <= LISTED_CONTENT, manifests.c.content)))
+_WHOLE = _rows(manifests.c.content)
+
+
+def page(connection: Connection, repository_id: int, listing: Listing) -> tuple[list[ArtifactRow], int]:
+    """A page of the repository's roots, and how many there are; with the filter `base=*` of all its manifests. Raises InvalidInput."""
+    base = [one for one in listing.filters if one.field == "base"]
+    if any(one.match is not Match.EQUAL or one.values[0] != "*" for one in base):
+        raise InvalidInput("The filter 'base' takes only '*', for all manifests.")
+    asked = msgspec.structs.replace(listing, filters=tuple(one for one in listing.filters if one.field != "base"))
+    statement = _LISTED.where(manifests.c.repository_id == repository_id)
+    rows, total = listed(connection, statement if base else statement.where(is_root()), FIELDS, asked)
+    return [_artifact(row) for row in rows], total
+
+
+def roots(connection: Connection, repository_ids: Iterable[int]) -> dict[int, int]:
+    """How many roots each repository has; one that has none is left out."""
+    counted = select(manifests.c.repository_id, func.count()).where(_LIVE, is_root()).group_by(manifests.c.repository_id)
+    found: dict[int, int] = {}
+    for some in batched(repository_ids):
+        found.update((row[0], row[1]) for row in connection.execute(counted.where(manifests.c.repository_id.in_(some))))
+    return found
+
+
+def find(connection: Connection, repository_id: int, manifest_id: int) -> ArtifactRow | None:
+    """One live manifest, with its content."""
+    row = connection.execute(_WHOLE.where(manifests.c.repository_id == repository_id, manifests.c.id == manifest_id)).first()
+    return None if row is None else _artifact(tuple(row))
+
+
+def _artifact(row: Values) -> ArtifactRow:
+    annotations = msgspec.json.decode(row[5], type=dict[str, str])
+    return ArtifactRow(row[0], row[1], Digest(row[2]), row[3], row[4], annotations, *row[6:])
+
+
+def sizes(connection: Connection, manifest_ids: Collection[int]) -> dict[int, int]:
+    """What each manifest comes to in bytes: itself, its config and layers as far as they are here, and the same of what an index names."""
+    if not manifest_ids:
+        return {}
+    tree = (
+        select(manifests.c.id.label("root"), manifests.c.id.label("id")).where(manifests.c.id.in_(manifest_ids)).cte("tree", recursive=True)
+    )
+    children = manifests.alias("children")
+    named = (
+        select(tree.c.root, children.c.id)
+        .join_from(tree, _parents, _parents.c.id == tree.c.id)
+        .join(manifest_references, manifest_references.c.manifest_id == _parents.c.id)
+        .join(children, and_(children.c.repository_id == _parents.c.repository_id, children.c.digest == manifest_references.c.digest))
+        .where(
+            manifest_references.c.role == "manifest", manifest_references.c.position < _CHILDREN_COUNTED, children.c.deleted_at.is_(None)
+        )
+    )
+    tree = tree.union(named)
+    own = select(tree.c.root, func.sum(manifests.c.size)).join_from(tree, manifests, manifests.c.id == tree.c.id).group_by(tree.c.root)
+    blobs = (
+        select(tree.c.root, func.sum(contents.c.size))
+        .join_from(tree, manifest_references, manifest_references.c.manifest_id == tree.c.id)
+        .join(contents, contents.c.id == manifest_references.c.content_id)
+        .group_by(tree.c.root)
+    )
+    found = {root: int(total) for root, total in connection.execute(own)}
+    for root, total in connection.execute(blobs):
+        found[root] += int(total)
+    return found
+
+
+def configs(connection: Connection, repository_id: int, manifest_ids: Collection[int]) -> dict[int, ConfigRow]:
+    """By manifest, its config, where the repository sees that."""
+    statement = (
+        select(manifest_references.c.manifest_id, contents.c.id, contents.c.size, contents.c.store, contents.c.key)
+        .join_from(manifest_references, contents, contents.c.id == manifest_references.c.content_id)
+        .join(blob_links, and_(blob_links.c.content_id == contents.c.id, blob_links.c.repository_id == repository_id))
+        .where(manifest_references.c.manifest_id.in_(manifest_ids), manifest_references.c.role == "config")
+    )
+    return {row[0]: ConfigRow(*row) for row in connection.execute(statement)}
+
+
+def ids_of(connection: Connection, repository_id: int, wanted: Iterable[Digest]) -> dict[str, int]:
+    """Digest → id, of those that are live manifests of the repository."""
+    statement = select(manifests.c.digest, manifests.c.id).where(manifests.c.repository_id == repository_id, _LIVE)
+    return {row[0]: row[1] for some in batched(wanted) for row in connection.execute(statement.where(manifests.c.digest.in_(some)))}
+
+
+# --- accessories --------------------------------------------------------------------------------------------------------------------
+
+_ACCESSORY = (manifests.c.id, manifests.c.digest, manifests.c.artifact_type, manifests.c.pushed_at)
+
+
+_only_by_tag = manifests.c.subject_digest.is_distinct_from(_subjects.c.digest)
+
+
+def _speaking(repository_id: int, subjects: Mapping[int, Digest]) -> Any:
+    """Everything that speaks about these subjects, as a subquery with one row for each pair."""
+    named = (_subjects.c.id.label("subject_id"), _subjects.c.digest.label("about"))
+    pair = and_(_live_subject, _subjects.c.id.in_(subjects))
+    here = (manifests.c.repository_id == repository_id, _LIVE)
+    by_subject = select(*_ACCESSORY, *named, literal(0).label("by_tag")).where(
+        *here, manifests.c.subject_digest.in_(subjects.values()), pair, _subjects.c.digest == manifests.c.subject_digest
+    )
+    signatures = [signature_tag(digest) for digest in subjects.values()]
+    signing = (tags.c.repository_id == repository_id, tags.c.name.in_(signatures), tags.c.deleted_at.is_(None))
+    by_tag = select(*_ACCESSORY, *named, literal(1).label("by_tag")).where(
+        *signing, manifests.c.id == tags.c.manifest_id, *here, pair, _subjects.c.digest == _signed_digest(), _only_by_tag
+    )
+    return by_subject.union_all(by_tag).subquery("speaking")
+
+
+def signature_tag(digest: Digest) -> str:
+    """The tag under which cosign keeps the signatures of a manifest where it does not use referrers."""
+    return f"{digest.algorithm}-{digest.encoded}.sig"
+
+
+def accessories(
+    connection: Connection, repository_id: int, subject_id: int, subject: Digest, listing: Listing
+) -> tuple[list[AccessoryRow], int]:
+    """A page of what speaks about a manifest, and how much there is. Raises InvalidInput."""
+    speaking = _speaking(repository_id, {subject_id: subject}).c
+    columns = {"id": speaking.id, "digest": speaking.digest, "artifact_type": speaking.artifact_type, "pushed_at": speaking.pushed_at}
+    rows, total = listed(connection, select(*speaking), Fields(columns, speaking.id, (Sort("pushed_at"),)), listing)
+    return [_accessory(row) for row in rows], total
+
+
+def accessories_of(connection: Connection, repository_id: int, subjects: Mapping[int, Digest]) -> dict[int, list[AccessoryRow]]:
+    """By subject, the newest of what speaks about it, at most `SHOWN`, in the order in which they came."""
+    if not subjects:
+        return {}
+    speaking = _speaking(repository_id, subjects).c
+    rank = func.row_number().over(partition_by=speaking.subject_id, order_by=speaking.id.desc()).label("rank")
+    ranked = select(*speaking, rank).subquery("ranked")
+    found: dict[int, list[AccessoryRow]] = {}
+    for row in connection.execute(select(ranked).where(ranked.c.rank <= SHOWN).order_by(ranked.c.id)):
+        one = _accessory(tuple(row))
+        found.setdefault(one.subject_id, []).append(one)
+    return found
+
+
+def _accessory(row: Values) -> AccessoryRow:
+    return AccessoryRow(row[0], Digest(row[1]), row[2], row[3], row[4], Digest(row[5]), bool(row[6]))
