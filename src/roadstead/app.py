@@ -16,6 +16,7 @@ from roadstead.access.clock import system_clock
 from roadstead.access.vault import load_or_make
 from roadstead.apis.distribution.door import DistributionDoor
 from roadstead.apis.distribution.tokens import TokenDoor
+from roadstead.apis.login.door import LoginDoor
 from roadstead.content.observed import ObservedStore
 from roadstead.content.opening import open_store
 from roadstead.content.store import ContentStore
@@ -118,6 +119,7 @@ def doors(system: System) -> Mapping[str, Door]:
     return {
         "v2": DistributionDoor(system.registry, system.access.accounts),
         "service": TokenDoor(system.access.accounts),
+        "c": LoginDoor(system.access),
         "api": HarborDoor(system.access, system.registry, checks),
         "health": HealthDoor(checks),
         "metrics": MetricsDoor(),

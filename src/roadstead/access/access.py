@@ -10,6 +10,7 @@ from roadstead.access.credentials import Credentials
 from roadstead.access.identities import Identities
 from roadstead.access.people import People
 from roadstead.access.robots import Robots
+from roadstead.access.sessions import Sessions
 from roadstead.access.sources import Sources
 from roadstead.access.vault import Vault
 from roadstead.metadata.database import Database
@@ -27,3 +28,4 @@ class Access:
         self.robots = Robots(database, clock, self.configuration)
         self.identities = Identities(database, clock)
         self.sources = Sources(database, vault, self.identities, clock)
+        self.sessions = Sessions(database, self.accounts, self.configuration, clock)

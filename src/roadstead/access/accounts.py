@@ -19,7 +19,7 @@ from roadstead.access.passwords import PasswordChecker, hash_password
 from roadstead.access.policy import Project
 from roadstead.access.rights import Rights
 from roadstead.access.robots import read_permissions
-from roadstead.access.secret import hash_secret, hint, kind_of, looks_like_secret, make_secret
+from roadstead.access.secret import FOR_TOOLS, hash_secret, hint, kind_of, looks_like_secret, make_secret
 from roadstead.access.signing import SigningKeys
 from roadstead.access.tokens import LIFETIME_SECONDS, Grant, Tokens, normalise
 from roadstead.access.vault import Vault
@@ -69,8 +69,8 @@ class Accounts:
         if not name and not password:
             # containers/image (podman, skopeo, apptainer) sends an empty pair where it has no credentials.
             return ANONYMOUS
-        if looks_like_secret(password) and kind_of(password) != "refresh":
-            account = await self._selects.by_secret(hash_secret(password))
+        if looks_like_secret(password):
+            account = await self._selects.by_secret(hash_secret(password)) if kind_of(password) in FOR_TOOLS else None
             if account is None or account.name != plain_name(name):
                 raise Unauthenticated("The user name or password is wrong.")
             return self._with_credential(account, address)
@@ -81,7 +81,7 @@ class Accounts:
 
     async def by_token(self, token: str, address: str = "") -> Actor:
         """The actor of a bearer token, narrowed to its scope, or of a credential's secret sent as one. Raises Unauthenticated."""
-        if looks_like_secret(token) and kind_of(token) != "refresh":
+        if looks_like_secret(token) and kind_of(token) in FOR_TOOLS:
             account = await self._selects.by_secret(hash_secret(token))
             if account is None:
                 raise Unauthenticated("The token is wrong, or has been revoked.")
@@ -103,6 +103,13 @@ class Accounts:
         account = await self._selects.by_secret(hash_secret(secret)) if looks_like_secret(secret) else None
         if account is None or kind_of(secret) != "refresh":
             raise Unauthenticated("The refresh token is wrong, or has been revoked; log in again.")
+        return self._with_credential(account, address)
+
+    async def by_session(self, secret: str, address: str = "") -> Actor:
+        """The actor of a session that has not ended; whether it rested for too long `Sessions` knows. Raises Unauthenticated."""
+        account = await self._selects.by_secret(hash_secret(secret)) if looks_like_secret(secret) else None
+        if account is None or kind_of(secret) != "session":
+            raise Unauthenticated("The session has ended; log in again.")
         return self._with_credential(account, address)
 
     def _with_credential(self, account: AccountState, address: str, scope: TokenScope | None = None) -> Actor:

@@ -33,7 +33,7 @@ class Credentials:
 
     async def tokens(self, actor: Actor, account_id: int) -> list[CredentialRow]:
         """The personal access tokens that are not revoked, newest first."""
-        _require(actor, account_id)
+        require_owner(actor, account_id)
         return await self._database.read(lambda connection: credentials.of_account(connection, account_id, "token"))
 
     async def add_token(
@@ -47,7 +47,7 @@ class Credentials:
         lifetime: timedelta | None = None,
     ) -> tuple[CredentialRow, str]:
         """Make a token; returns it and its secret. Raises InvalidAccount for a bad name, lifetime or project."""
-        _require(actor, account_id)
+        require_owner(actor, account_id)
         if not name.strip() or len(name) > _NAME_LIMIT:
             raise InvalidAccount(f"A token needs a name of at most {_NAME_LIMIT} characters, by which you will know it.")
         if lifetime is not None and not timedelta() < lifetime <= LONGEST:
@@ -64,19 +64,19 @@ class Credentials:
 
     async def revoke(self, actor: Actor, account_id: int, credential_id: int) -> None:
         """End a token, and the refresh tokens that were given for it, at their next use. Raises NotFound."""
-        _require(actor, account_id)
+        require_owner(actor, account_id)
         now = self._clock()
         if not await self._database.write(lambda connection: credentials.revoke(connection, account_id, now, credential_id=credential_id)):
             raise NotFound("There is no such token.")
 
     async def cli_secret(self, actor: Actor, account_id: int) -> CredentialRow | None:
         """The CLI secret, if one was made; not the secret itself."""
-        _require(actor, account_id)
+        require_owner(actor, account_id)
         return next(iter(await self._database.read(lambda connection: credentials.of_account(connection, account_id, "cli"))), None)
 
     async def make_cli_secret(self, actor: Actor, account_id: int) -> str:
         """Make a new CLI secret, and end the old one at once; returns the new one."""
-        _require(actor, account_id)
+        require_owner(actor, account_id)
         now, secret = self._clock(), make_secret("cli")
 
         def work(connection: Connection) -> None:
@@ -117,7 +117,8 @@ class Credentials:
         return row
 
 
-def _require(actor: Actor, account_id: int) -> None:
+def require_owner(actor: Actor, account_id: int) -> None:
+    """Return if the actor may make and end credentials of the account: its owner with all rights, or an administrator. Raises Denied."""
     if actor.account_id != account_id:
         policy.require_on_system(actor, Action.ADMINISTER)
     elif actor.limits != Limits() or actor.scope is not None or actor.robot is not None:

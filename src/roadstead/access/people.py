@@ -98,7 +98,7 @@ class People:
         await self._change_other(actor, account_id, is_admin=is_admin)
 
     async def set_disabled(self, actor: Actor, account_id: int, disabled: bool) -> None:
-        """Disable an account, or enable it again. It stops at its next request."""
+        """Disable an account, or enable it again. It stops at its next request; browser sessions end for good."""
         await self._change_other(actor, account_id, disabled_at=self._clock() if disabled else None)
 
     async def remove(self, actor: Actor, account_id: int) -> None:
@@ -153,7 +153,14 @@ class People:
         policy.require_on_system(actor, Action.ADMINISTER)
         _require_other(actor, account_id)
         await self._found(account_id)
-        await self._database.write(lambda connection: accounts.change(connection, account_id, **values))
+        now = self._clock()
+
+        def work(connection: Connection) -> None:
+            accounts.change(connection, account_id, **values)
+            if values.get("disabled_at") is not None:
+                credentials.revoke(connection, account_id, now, kind="session")
+
+        await self._database.write(work)
 
     async def _found(self, account_id: int) -> AccountRow:
         row = await self._database.read(lambda connection: accounts.get(connection, account_id))

@@ -15,8 +15,11 @@ import zlib
 from typing import Final
 
 PREFIX: Final = "rsd_"
-KINDS: Final = {"cli": "c", "token": "p", "robot": "r", "refresh": "f"}
+KINDS: Final = {"cli": "c", "token": "p", "robot": "r", "refresh": "f", "session": "s"}
 """Kind of credential → its letter."""
+
+FOR_TOOLS: Final = frozenset({"cli", "token", "robot"})
+"""Kinds that are taken in place of a password and as a Bearer token; the others have one place each where they are taken."""
 
 _ALPHABET: Final = string.digits + string.ascii_letters
 _RANDOM: Final = 192

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, delete, exists, select, update
 
 from roadstead.metadata.schema import credentials
 from roadstead.metadata.statements import insert_id
@@ -80,6 +80,12 @@ def find(connection: Connection, account_id: int, credential_id: int) -> Credent
     return None if row is None else _row(row)
 
 
+def by_hash(connection: Connection, secret_hash: str) -> CredentialRow | None:
+    """The credential whose secret has this hash, if it is not revoked."""
+    row = connection.execute(select(*_COLUMNS).where(credentials.c.secret_hash == secret_hash, credentials.c.revoked_at.is_(None))).first()
+    return None if row is None else _row(row)
+
+
 def held(connection: Connection, account_id: int, credential_id: int) -> CredentialRow | None:
     """One credential of an account that is not revoked, and will not be before this transaction ends."""
     mine = (credentials.c.account_id == account_id, credentials.c.id == credential_id, credentials.c.revoked_at.is_(None))
@@ -106,3 +112,11 @@ def used(connection: Connection, uses: Mapping[int, tuple[datetime, str]]) -> No
         at, address = uses[credential_id]
         mine = (credentials.c.id == credential_id, credentials.c.last_used_at.is_(None) | (credentials.c.last_used_at < at))
         connection.execute(update(credentials).where(*mine).values(last_used_at=at, last_used_from=address))
+
+
+def purge(connection: Connection, kind: str, before: datetime) -> int:
+    """Remove credentials of a kind that ended before that time, and for which no other was given; returns how many."""
+    children = credentials.alias()
+    ended = (credentials.c.expires_at < before) | (credentials.c.revoked_at < before)
+    childless = ~exists().where(children.c.parent_id == credentials.c.id)
+    return connection.execute(delete(credentials).where(credentials.c.kind == kind, ended, childless)).rowcount

@@ -58,6 +58,6 @@ async def test_a_second_start_changes_nothing(settings: Settings) -> None:
 async def test_every_door_is_hung(settings: Settings) -> None:
     await prepare(settings)
     async with open_system(settings) as system:
-        assert set(doors(system)) >= {"v2", "service", "health", "metrics", ""}
+        assert set(doors(system)) >= {"v2", "service", "c", "health", "metrics", ""}
         await system.database.check()
         await system.store.check()
