@@ -10,7 +10,7 @@ from roadstead.errors import InvalidInput
 # One slash and then neither a second one nor a backslash, which browsers take for one: those would begin a host's name. ASCII without
 # control characters and blanks, which browsers drop before they look.
 _LOCAL: Final = re.compile(r"/(?:[!-.0-\[\]-~][!-\[\]-~]*)?")
-_LONGEST: Final = 2000
+_LONGEST: Final = 1000  # it waits in a cookie, percent-encoded, and a cookie has 4096 bytes
 
 
 def local_path(wanted: str) -> str:
