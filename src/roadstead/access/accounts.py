@@ -8,11 +8,12 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
+import msgspec
 from sqlalchemy import Connection
 
 from roadstead.access import policy
-from roadstead.access.actor import ANONYMOUS, Action, Actor, Level, Limits, TokenScope
-from roadstead.access.audit import Audit
+from roadstead.access.actor import SYSTEM, Action, Actor, Level, Limits, TokenScope, anonymous_from
+from roadstead.access.audit import Audit, Operation, ResourceType, audited
 from roadstead.access.batches import to_its_end
 from roadstead.access.clock import Clock, system_clock
 from roadstead.access.passwords import PasswordChecker, hash_password
@@ -23,8 +24,9 @@ from roadstead.access.secret import FOR_TOOLS, hash_secret, hint, kind_of, looks
 from roadstead.access.signing import SigningKeys
 from roadstead.access.tokens import LIFETIME_SECONDS, Grant, Tokens, normalise
 from roadstead.access.vault import Vault
-from roadstead.errors import Unauthenticated
+from roadstead.errors import Refused, Unauthenticated
 from roadstead.metadata import accounts as rows
+from roadstead.metadata import audit as log
 from roadstead.metadata import credentials
 from roadstead.metadata.accounts import AccountSelects, AccountState
 from roadstead.metadata.database import Database
@@ -68,27 +70,34 @@ class Accounts:
         """
         if not name and not password:
             # containers/image (podman, skopeo, apptainer) sends an empty pair where it has no credentials.
-            return ANONYMOUS
+            return anonymous_from(address)
+        try:
+            actor, how = await self._proven(name, password, address)
+        except Refused as refusal:
+            self._audit.failed_login(name, address, refusal.message)
+            raise
+        self._audit.login(actor, how)
+        return actor
+
+    async def _proven(self, name: str, password: str, address: str) -> tuple[Actor, str]:
+        """The actor of a name and password, and by what kind of credential."""
         if looks_like_secret(password):
             account = await self._selects.by_secret(hash_secret(password)) if kind_of(password) in FOR_TOOLS else None
             if account is None or account.name != plain_name(name):
                 raise Unauthenticated("The user name or password is wrong.")
-            return self._with_credential(account, address)
+            return self._with_credential(account, address), str(kind_of(password))
         account = await self._selects.by_name(name)
         if not await self._passwords.check(account, name, password) or account is None:
             raise Unauthenticated("The user name or password is wrong.")
-        return self._actor(account, None, address)
+        return self._actor(account, None, address), "password"
 
     async def by_token(self, token: str, address: str = "") -> Actor:
         """The actor of a bearer token, narrowed to its scope, or of a credential's secret sent as one. Raises Unauthenticated."""
         if looks_like_secret(token) and kind_of(token) in FOR_TOOLS:
-            account = await self._selects.by_secret(hash_secret(token))
-            if account is None:
-                raise Unauthenticated("The token is wrong, or has been revoked.")
-            return self._with_credential(account, address)
+            return await self._by_secret(token, address, "The token is wrong, or has been revoked.")
         claims = await self._tokens.verify(token)
         if claims.account_id is None:
-            return Actor(None, ANONYMOUS.name, scope=claims.scope, address=address)
+            return msgspec.structs.replace(anonymous_from(address), scope=claims.scope)
         account = await self._selects.by_id(claims.account_id, claims.credential_id)
         if account is None:
             raise Unauthenticated("The account of this token is disabled or gone.")
@@ -100,10 +109,23 @@ class Accounts:
 
     async def by_refresh_token(self, secret: str, address: str = "") -> Actor:
         """The actor of a refresh token. Raises Unauthenticated."""
-        account = await self._selects.by_secret(hash_secret(secret)) if looks_like_secret(secret) else None
-        if account is None or kind_of(secret) != "refresh":
-            raise Unauthenticated("The refresh token is wrong, or has been revoked; log in again.")
-        return self._with_credential(account, address)
+        wrong = "The refresh token is wrong, or has been revoked; log in again."
+        if not looks_like_secret(secret) or kind_of(secret) != "refresh":
+            raise Unauthenticated(wrong)
+        return await self._by_secret(secret, address, wrong)
+
+    async def _by_secret(self, secret: str, address: str, wrong: str) -> Actor:
+        """The actor of a secret that says by itself whose it is. Raises Unauthenticated, `wrong` where it is nobody's."""
+        account = await self._selects.by_secret(hash_secret(secret))
+        try:
+            if account is None:
+                raise Unauthenticated(wrong)
+            actor = self._with_credential(account, address)
+        except Refused as refusal:
+            self._audit.failed_login(account.name if account else hint(secret), address, refusal.message)
+            raise
+        self._audit.login(actor, str(kind_of(secret)))
+        return actor
 
     async def by_session(self, secret: str, address: str = "") -> Actor:
         """The actor of a session that has not ended; whether it rested for too long `Sessions` knows. Raises Unauthenticated."""
@@ -189,6 +211,8 @@ class Accounts:
                 now=now,
                 parent_id=actor.credential_id,
             )
+            resource = f"{actor.name}/{client[:100]}"
+            log.add(connection, audited(actor, now, Operation.CREATE, ResourceType.TOKEN, resource, detail="refresh token"))
 
         await self._database.write(work)
         return secret
@@ -212,7 +236,14 @@ class Accounts:
             return None
         chosen = password or secrets.token_urlsafe(18)
         hashed = await asyncio.to_thread(hash_password, chosen)
-        made = await self._database.write(lambda connection: rows.add(connection, ADMIN, password_hash=hashed, is_admin=True, now=now))
+
+        def work(connection: Connection) -> bool:
+            made = rows.add(connection, ADMIN, password_hash=hashed, is_admin=True, now=now)
+            if made:
+                log.add(connection, audited(SYSTEM, now, Operation.CREATE, ResourceType.USER, ADMIN, detail="administrator"))
+            return made
+
+        made = await self._database.write(work)
         return chosen if made and password is None else None
 
 

@@ -100,5 +100,13 @@ class Actor(msgspec.Struct, frozen=True):
 
 
 ANONYMOUS = Actor(None, "anonymous")
+"""Without an address; see `anonymous_from`."""
+
+
+def anonymous_from(address: str) -> Actor:
+    """Nobody known, at that address."""
+    return Actor(None, ANONYMOUS.name, address=address)
+
+
 SYSTEM = Actor(None, "system", is_admin=True)
 """The registry itself, and who works on its database by the command line: nobody has asked through a door."""

@@ -92,6 +92,7 @@ SEVERAL: Final = "*"
 """Stands for an actor, address or resource in a row that sums up more of them than are kept apart; no account has this name."""
 
 _LONGEST: Final = 512
+_LONGEST_ADDRESS: Final = 100
 _LONGEST_DETAIL: Final = 1000
 _DISTINCT: Final = 1000
 _LOGIN_AGAIN: Final = timedelta(hours=1)
@@ -116,7 +117,7 @@ def audited(
         at=at,
         actor_id=actor.account_id,
         actor=_plain(actor.name, _LONGEST),
-        address=actor.address,
+        address=_plain(actor.address, _LONGEST_ADDRESS),
         action=action,
         resource_type=resource_type,
         resource=_plain(resource, _LONGEST),

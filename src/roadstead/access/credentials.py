@@ -13,10 +13,11 @@ from sqlalchemy import Connection
 
 from roadstead.access import policy
 from roadstead.access.actor import Action, Actor, Level, Limits
+from roadstead.access.audit import Operation, ResourceType, audited
 from roadstead.access.clock import Clock, system_clock
 from roadstead.access.secret import hash_secret, hint, make_secret
 from roadstead.errors import Denied, InvalidAccount, NotFound
-from roadstead.metadata import credentials, projects
+from roadstead.metadata import accounts, audit, credentials, projects
 from roadstead.metadata.credentials import CredentialRow
 from roadstead.metadata.database import Database
 
@@ -58,7 +59,9 @@ class Credentials:
 
         def work(connection: Connection) -> CredentialRow:
             ids = None if project_names is None else tuple(sorted(_project_ids(connection, project_names)))
-            return self._add(connection, account_id, "token", name, secret, level=level, project_ids=ids, expires_at=expires)
+            row = self._add(connection, account_id, "token", name, secret, level=level, project_ids=ids, expires_at=expires)
+            self._audit(connection, actor, Operation.CREATE, row, _narrowness(level, project_names, expires))
+            return row
 
         return await self._database.write(work), secret
 
@@ -66,8 +69,14 @@ class Credentials:
         """End a token, and the refresh tokens that were given for it, at their next use. Raises NotFound."""
         require_owner(actor, account_id)
         now = self._clock()
-        if not await self._database.write(lambda connection: credentials.revoke(connection, account_id, now, credential_id=credential_id)):
-            raise NotFound("There is no such token.")
+
+        def work(connection: Connection) -> None:
+            row = credentials.find(connection, account_id, credential_id)
+            if row is None or not credentials.revoke(connection, account_id, now, credential_id=credential_id):
+                raise NotFound("There is no such token.")
+            self._audit(connection, actor, Operation.DELETE, row)
+
+        await self._database.write(work)
 
     async def cli_secret(self, actor: Actor, account_id: int) -> CredentialRow | None:
         """The CLI secret, if one was made; not the secret itself."""
@@ -83,10 +92,16 @@ class Credentials:
             for old in credentials.of_account(connection, account_id, "cli"):
                 credentials.revoke(connection, account_id, now, credential_id=old.id)
             # It does what its account does with images; what makes and ends other credentials it does not.
-            self._add(connection, account_id, "cli", "CLI secret", secret, level=Level.DELETE)
+            row = self._add(connection, account_id, "cli", "CLI secret", secret, level=Level.DELETE)
+            self._audit(connection, actor, Operation.CREATE, row)
 
         await self._database.write(work)
         return secret
+
+    def _audit(self, connection: Connection, actor: Actor, action: Operation, row: CredentialRow, detail: str | None = None) -> None:
+        owner = accounts.get(connection, row.account_id)
+        resource = f"{owner.name if owner else row.account_id}/{row.name}"
+        audit.add(connection, audited(actor, self._clock(), action, ResourceType.TOKEN, resource, detail=detail))
 
     def _add(
         self,
@@ -123,6 +138,12 @@ def require_owner(actor: Actor, account_id: int) -> None:
         policy.require_on_system(actor, Action.ADMINISTER)
     elif actor.limits != Limits() or actor.scope is not None or actor.robot is not None:
         raise Denied("Tokens are made and ended by their owner or with a token of level admin, not with a narrower one.")
+
+
+def _narrowness(level: Level, project_names: Sequence[str] | None, expires: datetime | None) -> str:
+    """What a new token is good for, in words for the audit log."""
+    where = "all projects" if project_names is None else f"projects {', '.join(project_names) or 'none'}"
+    return f"level {level}, {where}, {'for ever' if expires is None else f'until {expires:%Y-%m-%d %H:%M} UTC'}"
 
 
 def _project_ids(connection: Connection, names: Sequence[str]) -> list[int]:

@@ -10,10 +10,11 @@ from sqlalchemy import Connection
 
 from roadstead.access import policy
 from roadstead.access.actor import Action, Actor, Limits
+from roadstead.access.audit import Operation, ResourceType, audited
 from roadstead.access.clock import Clock, system_clock
 from roadstead.access.passwords import PasswordChecker, hash_password, require_good_password
 from roadstead.errors import Conflict, Denied, InvalidAccount, NotFound, Unauthenticated
-from roadstead.metadata import accounts, credentials, groups, identities
+from roadstead.metadata import accounts, audit, credentials, groups, identities
 from roadstead.metadata.accounts import LOCAL, AccountRow, AccountSelects
 from roadstead.metadata.database import Database
 
@@ -54,6 +55,7 @@ class People:
             )
         require_good_password(password, name)
         hashed = await asyncio.to_thread(hash_password, password)
+        now = self._clock()
 
         def work(connection: Connection) -> AccountRow:
             # Directories do not tell the cases apart, so "Ada" and "ada" would be one person there.
@@ -62,7 +64,7 @@ class People:
                 name,
                 password_hash=hashed,
                 is_admin=is_admin,
-                now=self._clock(),
+                now=now,
                 email=email,
                 real_name=real_name,
                 comment=comment,
@@ -70,6 +72,8 @@ class People:
             row = accounts.find(connection, name) if added else None
             if row is None:
                 raise Conflict(f"There is an account {name!r} already.")
+            detail = "administrator" if is_admin else None
+            audit.add(connection, audited(actor, now, Operation.CREATE, ResourceType.USER, name, detail=detail))
             return row
 
         return await self._database.write(work)
@@ -95,17 +99,18 @@ class People:
 
     async def set_admin(self, actor: Actor, account_id: int, is_admin: bool) -> None:
         """Make somebody an administrator, or no longer; not oneself, so that one is always left."""
-        await self._change_other(actor, account_id, is_admin=is_admin)
+        await self._change_other(actor, account_id, "administrator" if is_admin else "no administrator any more", is_admin=is_admin)
 
     async def set_disabled(self, actor: Actor, account_id: int, disabled: bool) -> None:
         """Disable an account, or enable it again. It stops at its next request; browser sessions end for good."""
-        await self._change_other(actor, account_id, disabled_at=self._clock() if disabled else None)
+        disabled_at = self._clock() if disabled else None
+        await self._change_other(actor, account_id, "disabled" if disabled else "enabled", disabled_at=disabled_at)
 
     async def remove(self, actor: Actor, account_id: int) -> None:
         """End an account with all its credentials. Its id stays in the history."""
         policy.require_on_system(actor, Action.ADMINISTER)
         _require_other(actor, account_id)
-        await self._found(account_id)
+        row = await self._found(account_id)
         now = self._clock()
 
         def work(connection: Connection) -> None:
@@ -113,6 +118,7 @@ class People:
             identities.remove_of_account(connection, account_id)
             groups.remove_account(connection, account_id)
             accounts.delete(connection, account_id, now)
+            audit.add(connection, audited(actor, now, Operation.DELETE, ResourceType.USER, row.name))
 
         await self._database.write(work)
 
@@ -141,6 +147,8 @@ class People:
             credentials.revoke(connection, account_id, now, kind=None if end_sessions else "refresh")
             if end_sessions:
                 accounts.change(connection, account_id, valid_from=now)
+            detail = "password, and the end of all tokens and credentials" if end_sessions else "password"
+            audit.add(connection, audited(actor, now, Operation.UPDATE, ResourceType.USER, row.name, detail=detail))
 
         await self._database.write(work)
 
@@ -149,16 +157,16 @@ class People:
         if not await self._passwords.check(state, row.name, password):
             raise Unauthenticated("The present password is wrong.")
 
-    async def _change_other(self, actor: Actor, account_id: int, **values: object) -> None:
+    async def _change_other(self, actor: Actor, account_id: int, detail: str, **values: object) -> None:
         policy.require_on_system(actor, Action.ADMINISTER)
         _require_other(actor, account_id)
-        await self._found(account_id)
-        now = self._clock()
+        row, now = await self._found(account_id), self._clock()
 
         def work(connection: Connection) -> None:
             accounts.change(connection, account_id, **values)
             if values.get("disabled_at") is not None:
                 credentials.revoke(connection, account_id, now, kind="session")
+            audit.add(connection, audited(actor, now, Operation.UPDATE, ResourceType.USER, row.name, detail=detail))
 
         await self._database.write(work)
 

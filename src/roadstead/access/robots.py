@@ -19,13 +19,14 @@ from sqlalchemy import Connection
 
 from roadstead.access import policy
 from roadstead.access.actor import Action, Actor, Level, RobotRights
+from roadstead.access.audit import Operation, ResourceType, audited
 from roadstead.access.clock import Clock, system_clock
 from roadstead.access.configuration import Configuration
 from roadstead.access.policy import Project
 from roadstead.access.rights import Rights
 from roadstead.access.secret import hash_secret, hint, make_secret
 from roadstead.errors import Conflict, Denied, InvalidAccount, NotFound, ProjectUnknown
-from roadstead.metadata import accounts, credentials, projects, robots
+from roadstead.metadata import accounts, audit, credentials, projects, robots
 from roadstead.metadata.database import Database
 from roadstead.metadata.robots import RobotRow
 
@@ -144,7 +145,9 @@ class Robots:
                 now=now,
             )
             _give_secret(connection, account.id, secret, now)
-            return _found(connection, account.id)
+            row = _found(connection, account.id)
+            _audit(connection, actor, now, Operation.CREATE, row, _stored(new.permissions))
+            return row
 
         return await self._database.write(work), secret
 
@@ -193,7 +196,9 @@ class Robots:
             )
             disabled_at = (row.disabled_at or now) if disabled else None
             accounts.change(connection, robot_id, disabled_at=disabled_at)
-            return _found(connection, robot_id)
+            changed = _found(connection, robot_id)
+            _audit(connection, actor, now, Operation.UPDATE, changed, f"{'disabled' if disabled else 'enabled'}, {_stored(permissions)}")
+            return changed
 
         return await self._database.write(work)
 
@@ -206,6 +211,7 @@ class Robots:
         def work(connection: Connection) -> None:
             credentials.revoke(connection, robot_id, now)
             _give_secret(connection, robot_id, secret, now)
+            _audit(connection, actor, now, Operation.UPDATE, row, "new secret")
 
         await self._database.write(work)
         return secret
@@ -219,6 +225,7 @@ class Robots:
         def work(connection: Connection) -> None:
             credentials.revoke(connection, robot_id, now)
             accounts.delete(connection, robot_id, now)
+            _audit(connection, actor, now, Operation.DELETE, row)
 
         await self._database.write(work)
 
@@ -275,6 +282,10 @@ def _give_secret(connection: Connection, account_id: int, secret: str, now: date
         expires_at=None,
         now=now,
     )
+
+
+def _audit(connection: Connection, actor: Actor, at: datetime, action: Operation, row: RobotRow, detail: str | None = None) -> None:
+    audit.add(connection, audited(actor, at, action, ResourceType.ROBOT, row.name, project_id=row.project_id, detail=detail))
 
 
 def _found(connection: Connection, account_id: int) -> RobotRow:

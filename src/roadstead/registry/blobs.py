@@ -9,10 +9,11 @@ from sqlalchemy import Connection
 
 from roadstead.access import policy
 from roadstead.access.actor import Action, Actor
+from roadstead.access.audit import Operation, ResourceType, audited
 from roadstead.access.clock import Clock
 from roadstead.content.store import ContentStore, Sealed, Span
 from roadstead.errors import BlobUnknown, ContentDamaged, NotFound, Refused, StoreFailed
-from roadstead.metadata import contents, repositories
+from roadstead.metadata import audit, contents, repositories
 from roadstead.metadata.contents import BlobRow, BlobSelects, ContentRow
 from roadstead.metadata.database import Database
 from roadstead.metadata.repositories import PlaceRow
@@ -105,10 +106,17 @@ class Blobs:
         """Take a blob out of a repository. Manifests that name it stay, and cannot be pulled whole any more. Raises BlobUnknown."""
         place = await self._repositories.locate(actor, name, Action.DELETE)
         repository_id = place.repository_id
-        if repository_id is None or not await self._database.write(
-            lambda connection: contents.unlink(connection, repository_id, digest, self._clock())
-        ):
+        if repository_id is None:
             raise unknown(name, digest)
+        now = self._clock()
+
+        def work(connection: Connection) -> None:
+            if not contents.unlink(connection, repository_id, digest, now):
+                raise unknown(name, digest)
+            said = audited(actor, now, Operation.DELETE, ResourceType.BLOB, f"{name}@{digest}", project_id=place.project_id)
+            audit.add(connection, said)
+
+        await self._database.write(work)
 
     async def mount(self, actor: Actor, name: RepositoryName, digest: Digest, source: RepositoryName | None) -> bool:
         """Link a blob from `source`, or from any repository that the actor may pull from.

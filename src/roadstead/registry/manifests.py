@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from functools import partial
 
 import msgspec
@@ -10,11 +11,13 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from roadstead.access.actor import Action, Actor
+from roadstead.access.audit import Operation, ResourceType, audited
 from roadstead.access.clock import Clock
 from roadstead.access.policy import Project
 from roadstead.access.rights import Rights
 from roadstead.errors import DigestMismatch, ManifestUnknown, ReferenceMissing, TooManyTags
-from roadstead.metadata import contents, events, manifests, repositories, tags
+from roadstead.metadata import audit, contents, events, manifests, repositories, tags
+from roadstead.metadata.audit import NewAudit
 from roadstead.metadata.database import Database
 from roadstead.metadata.events import NewEvent
 from roadstead.metadata.manifests import ManifestRow, ManifestSelects, NewManifest, ReferenceRow
@@ -22,7 +25,7 @@ from roadstead.metadata.repositories import PlaceRow
 from roadstead.oci.digest import Digest
 from roadstead.oci.manifest import Manifest, parse_manifest
 from roadstead.oci.reference import Reference, RepositoryName, TagName
-from roadstead.registry.pulls import PullCounter
+from roadstead.registry.pulls import PullCounter, resource
 from roadstead.registry.repositories import Repositories
 from roadstead.registry.rules import Rules
 from roadstead.registry.seams import Seams
@@ -144,11 +147,15 @@ class Manifests:
         account_id, place = push.actor.account_id, push.place
         happened = partial(NewEvent, at=now, actor_id=account_id, project_id=place.project_id, repository_id=repository_id)
         log = [happened("manifest.pushed", manifest_id=manifest_id, new_digest=str(push.digest))]
+        said = [_audited(push.actor, now, Operation.PUSH, push.name, push.digest, place, push.manifest.media_type)]
         for tag in push.tags:
             old = tags.point(connection, repository_id, tag, manifest_id, push.digest, account_id, now)
             if old != push.digest:
                 log.append(happened("tag.pointed", manifest_id=manifest_id, tag=str(tag), old_digest=old, new_digest=str(push.digest)))
+                action, detail = (Operation.UPDATE, f"from {old} to {push.digest}") if old else (Operation.CREATE, f"to {push.digest}")
+                said.append(_audited(push.actor, now, action, push.name, tag, place, detail))
         events.add(connection, *log)
+        audit.add(connection, *said)
 
     def _references(self, connection: Connection, repository_id: int, manifest: Manifest) -> tuple[ReferenceRow, ...]:
         """What the manifest refers to, with the contents that the repository sees.
@@ -173,34 +180,40 @@ class Manifests:
         if repository_id is None:
             raise unknown(name, reference)
         if isinstance(reference, Digest):
-            work = partial(self._delete_manifest, actor, place, repository_id, reference)
+            work = partial(self._delete_manifest, actor, name, place, repository_id, reference)
         else:
-            work = partial(self._delete_tag, actor, place, repository_id, reference)
+            work = partial(self._delete_tag, actor, name, place, repository_id, reference)
         if not await self._database.write(work):
             raise unknown(name, reference)
 
-    def _delete_manifest(self, actor: Actor, place: PlaceRow, repository_id: int, digest: Digest, connection: Connection) -> bool:
+    def _delete_manifest(
+        self, actor: Actor, name: RepositoryName, place: PlaceRow, repository_id: int, digest: Digest, connection: Connection
+    ) -> bool:
         manifest_id = manifests.find_id(connection, repository_id, digest)
         if manifest_id is None or not manifests.delete_one(connection, manifest_id, self._clock()):
             return False
         for tag in tags.of_manifest(connection, manifest_id):
-            self._delete_tag(actor, place, repository_id, tag.name, connection)
+            self._delete_tag(actor, name, place, repository_id, tag.name, connection)
         events.add(
             connection,
             self._happened("manifest.deleted", actor, place, repository_id, manifest_id=manifest_id, old_digest=str(digest)),
         )
+        audit.add(connection, _audited(actor, self._clock(), Operation.DELETE, name, digest, place))
         return True
 
-    def _delete_tag(self, actor: Actor, place: PlaceRow, repository_id: int, name: TagName, connection: Connection) -> bool:
-        tag = tags.find(connection, repository_id, name)
+    def _delete_tag(
+        self, actor: Actor, name: RepositoryName, place: PlaceRow, repository_id: int, tag_name: TagName, connection: Connection
+    ) -> bool:
+        tag = tags.find(connection, repository_id, tag_name)
         if tag is None or not tags.remove(connection, repository_id, tag, actor.account_id, self._clock()):
             return False
         events.add(
             connection,
             self._happened(
-                "tag.deleted", actor, place, repository_id, manifest_id=tag.manifest_id, tag=str(name), old_digest=str(tag.digest)
+                "tag.deleted", actor, place, repository_id, manifest_id=tag.manifest_id, tag=str(tag_name), old_digest=str(tag.digest)
             ),
         )
+        audit.add(connection, _audited(actor, self._clock(), Operation.DELETE, name, tag_name, place, f"from {tag.digest}"))
         return True
 
     def _happened(self, kind: str, actor: Actor, place: PlaceRow, repository_id: int, **what: int | str | None) -> NewEvent:
@@ -212,6 +225,13 @@ class Manifests:
             repository_id=repository_id,
             **what,  # type: ignore[arg-type]
         )
+
+
+def _audited(
+    actor: Actor, at: datetime, action: Operation, name: RepositoryName, what: Reference, place: PlaceRow, detail: str | None = None
+) -> NewAudit:
+    kind = ResourceType.ARTIFACT if isinstance(what, Digest) else ResourceType.TAG
+    return audited(actor, at, action, kind, resource(name, what), project_id=place.project_id, detail=detail)
 
 
 def _digest(reference: Reference, content: bytes) -> Digest:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Final
 
 from sqlalchemy import Connection
 
 from roadstead.access import policy
-from roadstead.access.actor import Action, Actor, Role
+from roadstead.access.actor import SYSTEM, Action, Actor, Role
+from roadstead.access.audit import Operation, ResourceType, audited
 from roadstead.access.clock import Clock
 from roadstead.access.configuration import Configuration
 from roadstead.access.policy import Project
 from roadstead.access.rights import Rights
 from roadstead.errors import Conflict, InUse, InvalidAccount, InvalidName, NotFound
-from roadstead.metadata import accounts, credentials, members, projects, repositories, robots
+from roadstead.metadata import accounts, audit, credentials, members, projects, repositories, robots
 from roadstead.metadata.database import Database
 from roadstead.metadata.members import MemberRow
 from roadstead.metadata.projects import ProjectRow
@@ -46,13 +48,22 @@ class Projects:
                 raise Conflict(f"There is a project {name!r} already.")
             if actor.account_id is not None and actor.robot is None:
                 members.add(connection, row.id, account_id=actor.account_id, group_id=None, role=Role.PROJECT_ADMIN, now=now)
+            _audit(connection, actor, now, Operation.CREATE, row, "public" if public else "private")
             return row
 
         return await self._database.write(work)
 
     async def ensure(self, name: str, *, public: bool) -> None:
         """Make a project if it is not there; for the first start."""
-        await self._database.write(lambda connection: projects.ensure(connection, name, public=public, owner_id=None, now=self._clock()))
+        now = self._clock()
+
+        def work(connection: Connection) -> None:
+            added = projects.ensure(connection, name, public=public, owner_id=None, now=now)
+            row = projects.find(connection, name)
+            if added and row is not None:
+                _audit(connection, SYSTEM, now, Operation.CREATE, row, "public" if public else "private")
+
+        await self._database.write(work)
 
     async def get(self, actor: Actor, name: str, action: Action = Action.SEE) -> ProjectRow:
         """The project, if the actor may do `action` there. Raises ProjectUnknown and what the policy raises."""
@@ -73,7 +84,12 @@ class Projects:
         wanted = {"public": public, "description": description}
         values = {key: value for key, value in wanted.items() if value is not None}
         now = self._clock()
-        await self._database.write(lambda connection: projects.change(connection, row.id, now, **values))
+
+        def work(connection: Connection) -> None:
+            projects.change(connection, row.id, now, **values)
+            _audit(connection, actor, now, Operation.UPDATE, row, ", ".join(f"{key}: {value}" for key, value in values.items()))
+
+        await self._database.write(work)
 
     async def remove(self, actor: Actor, name: str) -> None:
         """Delete a project that holds no images any more, with its robots. Raises InUse if it does."""
@@ -88,7 +104,10 @@ class Projects:
             for robot in robots.of_project(connection, row.id):
                 credentials.revoke(connection, robot.id, now)
                 accounts.delete(connection, robot.id, now)
+                gone = audited(actor, now, Operation.DELETE, ResourceType.ROBOT, robot.name, project_id=row.id, detail="with its project")
+                audit.add(connection, gone)
             projects.delete(connection, row.id, now)
+            _audit(connection, actor, now, Operation.DELETE, row)
 
         await self._database.write(work)
 
@@ -104,6 +123,7 @@ class Projects:
         """
         row = await self.get(actor, name, Action.SET_MEMBERS)
         stored, prefix = _stored_path(path)
+        now = self._clock()
 
         def work(connection: Connection) -> MemberRow:
             holder = accounts.find(connection, account)
@@ -115,13 +135,14 @@ class Projects:
                 account_id=holder.id,
                 group_id=None,
                 role=role,
-                now=self._clock(),
+                now=now,
                 path=stored,
                 path_prefix=prefix,
             )
             found = None if added is None else members.find(connection, row.id, added)
             if found is None:
                 raise Conflict(f"{account!r} has a role there already; change or end that one.")
+            _audit_member(connection, actor, now, Operation.CREATE, row, found)
             return found
 
         return await self._database.write(work)
@@ -129,14 +150,38 @@ class Projects:
     async def set_role(self, actor: Actor, name: str, member_id: int, role: Role) -> None:
         """Change a membership's role. Raises NotFound."""
         row = await self.get(actor, name, Action.SET_MEMBERS)
-        if not await self._database.write(lambda connection: members.set_role(connection, row.id, member_id, role)):
-            raise NotFound("There is no such member.")
+        now = self._clock()
+
+        def work(connection: Connection) -> None:
+            members.set_role(connection, row.id, member_id, role)
+            changed = members.find(connection, row.id, member_id)
+            if changed is None:
+                raise NotFound("There is no such member.")
+            _audit_member(connection, actor, now, Operation.UPDATE, row, changed)
+
+        await self._database.write(work)
 
     async def remove_member(self, actor: Actor, name: str, member_id: int) -> None:
         """End a membership. Raises NotFound."""
         row = await self.get(actor, name, Action.SET_MEMBERS)
-        if not await self._database.write(lambda connection: members.remove(connection, row.id, member_id)):
-            raise NotFound("There is no such member.")
+        now = self._clock()
+
+        def work(connection: Connection) -> None:
+            member = members.find(connection, row.id, member_id)
+            if member is None or not members.remove(connection, row.id, member_id):
+                raise NotFound("There is no such member.")
+            _audit_member(connection, actor, now, Operation.DELETE, row, member)
+
+        await self._database.write(work)
+
+
+def _audit(connection: Connection, actor: Actor, at: datetime, action: Operation, row: ProjectRow, detail: str | None = None) -> None:
+    audit.add(connection, audited(actor, at, action, ResourceType.PROJECT, row.name, project_id=row.id, detail=detail))
+
+
+def _audit_member(connection: Connection, actor: Actor, at: datetime, action: Operation, row: ProjectRow, member: MemberRow) -> None:
+    resource, detail = f"{row.name}/{member.holder}", f"{member.role} at {member.path}{'*' if member.path_prefix else ''}"
+    audit.add(connection, audited(actor, at, action, ResourceType.MEMBER, resource, project_id=row.id, detail=detail))
 
 
 def _check_name(name: str) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import msgspec
+from sqlalchemy import Connection
 
 from roadstead.access import policy
 from roadstead.access.actor import Action, Actor
+from roadstead.access.audit import Operation, ResourceType, audited
 from roadstead.access.clock import Clock
 from roadstead.access.policy import Project
 from roadstead.access.rights import Rights
 from roadstead.errors import RepositoryUnknown
-from roadstead.metadata import projects, repositories
+from roadstead.metadata import audit, projects, repositories
 from roadstead.metadata.database import Database
 from roadstead.metadata.repositories import PlaceRow, RepositorySelects
 from roadstead.oci.reference import RepositoryName
@@ -50,9 +52,20 @@ class Repositories:
     async def _create_project(self, actor: Actor, name: RepositoryName) -> PlaceRow | None:
         if not (self._rules.create_projects_on_push and Action.CREATE_PROJECTS in policy.permitted_on_system(_pushing(actor, name))):
             return None
-        await self._database.write(
-            lambda connection: projects.ensure(connection, name.project, public=False, owner_id=actor.account_id, now=self._clock())
-        )
+        now = self._clock()
+
+        def work(connection: Connection) -> None:
+            if projects.ensure(connection, name.project, public=False, owner_id=actor.account_id, now=now):
+                row = projects.find(connection, name.project)
+                project_id = None if row is None else row.id
+                audit.add(
+                    connection,
+                    audited(
+                        actor, now, Operation.CREATE, ResourceType.PROJECT, name.project, project_id=project_id, detail="private, by a push"
+                    ),
+                )
+
+        await self._database.write(work)
         return await self._selects.place(name)
 
     async def catalog(self, actor: Actor, after: RepositoryName | None, limit: int) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 
 from roadstead.access.accounts import Accounts
-from roadstead.access.actor import ANONYMOUS, Actor
+from roadstead.access.actor import Actor, anonymous_from
 from roadstead.errors import Unauthenticated
 from roadstead.serving.request import Request
 
@@ -14,7 +14,7 @@ async def authenticate(accounts: Accounts, request: Request) -> Actor:
     """Who is asking; anonymous without the header. Raises Unauthenticated for credentials that are wrong or cannot be read."""
     header = request.header(b"authorization")
     if header is None:
-        return ANONYMOUS
+        return anonymous_from(request.address)
     scheme, _, value = header.partition(" ")
     if scheme.lower() == "bearer":
         return await accounts.by_token(value.strip(), request.address)

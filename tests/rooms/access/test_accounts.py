@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Connection, update
 
 from roadstead.access.accounts import Accounts
-from roadstead.access.actor import ANONYMOUS, Actor, TokenScope
+from roadstead.access.actor import ANONYMOUS, Actor, TokenScope, anonymous_from
 from roadstead.access.passwords import hash_password
 from roadstead.access.tokens import Grant
 from roadstead.access.vault import Vault
@@ -61,7 +61,8 @@ async def test_wrong_credentials_all_sound_the_same(accounts: Accounts, ada: Act
 
 
 async def test_empty_credentials_are_nobody(accounts: Accounts) -> None:
-    assert await accounts.by_password("", "") is ANONYMOUS
+    assert await accounts.by_password("", "") == ANONYMOUS
+    assert await accounts.by_password("", "", "192.0.2.7") == anonymous_from("192.0.2.7")
 
 
 async def test_a_disabled_account_stops_at_the_next_request(accounts: Accounts, ada: Actor, database: Database) -> None:
