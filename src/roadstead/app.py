@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -31,12 +32,17 @@ from roadstead.serving.health import HealthDoor, MetricsDoor
 from roadstead.serving.observation import COUNTERS_FOLDER, reserve_counters, set_up_logging
 from roadstead.serving.trust import trust_doors
 from roadstead.settings import Settings
+from roadstead.upkeep.collect import collect
+from roadstead.upkeep.quotas import compact_entries, recount
 from roadstead.upkeep.schedule import repeat
 from roadstead.upkeep.uploads import expire_uploads
 
 _STREAMS = 16  # threads of a worker that read ranges of files
 _FLUSH_SECONDS = 1.0  # what a process that is killed may lose of pulls, last uses and notes of the audit log
 _EXPIRE_UPLOADS_SECONDS = 60.0
+_COLLECT_SECONDS = 3600.0  # unreferenced blobs count in their project until they are collected
+_COMPACT_QUOTAS_SECONDS = 60.0
+_RECOUNT_QUOTAS_SECONDS = 24 * 3600.0
 
 
 class System(msgspec.Struct, frozen=True):
@@ -144,8 +150,13 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
     set_up_logging(settings.log_level)
     reserve_counters()
     async with open_system(settings) as system:
-
-        async def expire() -> None:
-            await expire_uploads(system.database, system.store, settings.rules(), system_clock)
-
-        await repeat("expire uploads", expire, _EXPIRE_UPLOADS_SECONDS, stop)
+        database, store, rules = system.database, system.store, settings.rules()
+        chores: dict[str, tuple[Callable[[], Awaitable[object]], float]] = {
+            "expire uploads": (partial(expire_uploads, database, store, rules, system_clock), _EXPIRE_UPLOADS_SECONDS),
+            "collect": (partial(collect, database, store, rules, system_clock), _COLLECT_SECONDS),
+            "compact quotas": (partial(compact_entries, database), _COMPACT_QUOTAS_SECONDS),
+            "recount quotas": (partial(recount, database, system_clock), _RECOUNT_QUOTAS_SECONDS),
+        }
+        async with asyncio.TaskGroup() as tasks:
+            for what, (act, every) in chores.items():
+                tasks.create_task(repeat(what, act, every, stop), name=what)

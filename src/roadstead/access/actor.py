@@ -22,6 +22,7 @@ class Action(StrEnum):
     SEE_ROBOTS = "see-robots"
     SET_ROBOTS = "set-robots"
     SEE_AUDIT = "see-audit"
+    SEE_QUOTA = "see-quota"
     CONFIGURE = "configure"
     REMOVE = "remove"
     CREATE_PROJECTS = "create-projects"

@@ -32,7 +32,7 @@ class Project(msgspec.Struct, frozen=True):
     public: bool
 
 
-_LIMITED_GUEST: Final = frozenset({Action.SEE, Action.PULL})
+_LIMITED_GUEST: Final = frozenset({Action.SEE, Action.PULL, Action.SEE_QUOTA})
 _GUEST: Final = _LIMITED_GUEST | {Action.SEE_MEMBERS, Action.SEE_AUDIT}
 _DEVELOPER: Final = _GUEST | {Action.PUSH}
 _MAINTAINER: Final = _DEVELOPER | {Action.DELETE, Action.SEE_ROBOTS}
@@ -59,7 +59,7 @@ CREATION: Final[dict[Creation, frozenset[Action]]] = {
 }
 """Who may make projects → what everybody with an account of their own may do to the system."""
 
-_READ: Final = frozenset({Action.SEE, Action.PULL, Action.SEE_MEMBERS, Action.SEE_ROBOTS, Action.SEE_AUDIT})
+_READ: Final = frozenset({Action.SEE, Action.PULL, Action.SEE_MEMBERS, Action.SEE_ROBOTS, Action.SEE_AUDIT, Action.SEE_QUOTA})
 
 LEVELS: Final[dict[Level, frozenset[Action]]] = {
     Level.READ: _READ,

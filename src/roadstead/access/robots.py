@@ -83,6 +83,7 @@ _PROJECT_ACTIONS: Final[dict[tuple[str, str], frozenset[Action]]] = {
     ("robot", "list"): frozenset({Action.SEE_ROBOTS}),
     ("robot", "read"): frozenset({Action.SEE_ROBOTS}),
     ("log", "list"): frozenset({Action.SEE_AUDIT}),
+    ("quota", "read"): frozenset({Action.SEE_QUOTA}),
 }
 _SYSTEM_ACTIONS: Final = {("project", "create"): frozenset({Action.CREATE_PROJECTS})}
 _NOTHING: Final[frozenset[Action]] = frozenset()

@@ -6,8 +6,9 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Exists, and_, bindparam, delete, exists, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Exists, and_, bindparam, delete, exists, or_, select, tuple_, update
 
+from roadstead.metadata import quotas
 from roadstead.metadata.database import Database
 from roadstead.metadata.projects import ProjectScope
 from roadstead.metadata.repositories import LIVE
@@ -186,6 +187,7 @@ def unlink(connection: Connection, repository_id: int, digest: Digest, now: date
     _lock(connection, content_id)
     if connection.execute(delete(blob_links).where(*here)).rowcount == 0:
         return False
+    quotas.free_unlinked(connection, repository_id, content_id)
     _doom_if_unlinked(connection, content_id, now)
     return True
 
@@ -228,7 +230,8 @@ def _named_by_digest() -> Exists:
     )
 
 
-def _referenced_in_repository() -> ColumnElement[bool]:
+def referenced_in_repository() -> ColumnElement[bool]:
+    """Whether a live manifest of a link's repository names its content."""
     live = (
         manifests.c.id == manifest_references.c.manifest_id,
         manifests.c.repository_id == blob_links.c.repository_id,
@@ -237,20 +240,42 @@ def _referenced_in_repository() -> ColumnElement[bool]:
     return or_(_named_by_content().where(*live), _named_by_digest().where(*live))
 
 
-def unlink_loose(connection: Connection, untouched_since: datetime, now: datetime, limit: int) -> int:
-    """Unlink up to `limit` loose links that nobody has touched since; doom contents that thereby lost their last link.
+Link = tuple[int, int]
+"""A repository's id and a content's."""
+
+
+def loose(connection: Connection, untouched_since: datetime, after: Link, limit: int) -> list[Link]:
+    """Up to `limit` loose links that nobody has touched since, in their order, after `after`."""
+    key = tuple_(blob_links.c.repository_id, blob_links.c.content_id)
+    statement = (
+        select(blob_links.c.repository_id, blob_links.c.content_id)
+        .where(key > tuple_(*after), _loose(untouched_since))
+        .order_by(blob_links.c.repository_id, blob_links.c.content_id)
+        .limit(limit)
+    )
+    return [(repository_id, content_id) for repository_id, content_id in connection.execute(statement)]
+
+
+def _loose(untouched_since: datetime) -> ColumnElement[bool]:
+    return and_(blob_links.c.touched_at < untouched_since, ~referenced_in_repository())
+
+
+def unlink_loose(connection: Connection, links: Collection[Link], untouched_since: datetime, now: datetime) -> int:
+    """Unlink those of `links` that are still loose and untouched; doom contents that thereby lost their last link. Returns how many.
 
     What somebody else works on at the moment is left for the next time, so that pushes never wait in a circle with this.
     """
-    loose = and_(blob_links.c.touched_at < untouched_since, ~_referenced_in_repository())
-    links = select(blob_links.c.repository_id, blob_links.c.content_id).join(contents, contents.c.id == blob_links.c.content_id)
-    idle = links.where(loose).limit(limit).with_for_update(of=[blob_links, contents], skip_locked=True, key_share=True)
-    rows = connection.execute(idle).all()
-    for repository_id, content_id in rows:
+    wanted = tuple_(blob_links.c.repository_id, blob_links.c.content_id).in_(links)
+    joined = select(blob_links.c.repository_id, blob_links.c.content_id).join(contents, contents.c.id == blob_links.c.content_id)
+    idle = joined.where(wanted).with_for_update(of=[blob_links, contents], skip_locked=True, key_share=True)
+    unlinked = 0
+    for repository_id, content_id in connection.execute(idle).all():
         here = (blob_links.c.repository_id == repository_id, blob_links.c.content_id == content_id)
-        if connection.execute(delete(blob_links).where(*here, loose)).rowcount:
+        if connection.execute(delete(blob_links).where(*here, _loose(untouched_since))).rowcount:
+            quotas.free_unlinked(connection, repository_id, content_id)
             _doom_if_unlinked(connection, content_id, now)
-    return len(rows)
+            unlinked += 1
+    return unlinked
 
 
 def take_doomed(connection: Connection, doomed_before: datetime, limit: int) -> list[ContentRow]:

@@ -8,7 +8,7 @@ from datetime import datetime
 import msgspec
 from sqlalchemy import Connection, Row, and_, bindparam, delete, select, update
 
-from roadstead.metadata import contents
+from roadstead.metadata import contents, quotas
 from roadstead.metadata.database import Database
 from roadstead.metadata.schema import manifest_references, manifests, projects, repositories, tags
 from roadstead.metadata.statements import Prepared, batched, insert_id
@@ -173,11 +173,17 @@ def missing(connection: Connection, repository_id: int, wanted: Collection[Diges
 
 
 def delete_one(connection: Connection, manifest_id: int, now: datetime) -> bool:
-    """Mark a manifest as deleted and give the links of its contents a last full grace; False if it was deleted already."""
-    # Links before manifests, as a push does: the other way round, the two could wait for each other.
+    """Mark a manifest as deleted, give the links of its contents a last full grace, and free what nothing names any more.
+
+    False if it was deleted already.
+    """
+    # Links before manifests before charges, as a push does: the other way round, the two could wait for each other.
     contents.touch_named(connection, manifest_id, now)
     gone = update(manifests).where(manifests.c.id == manifest_id, _LIVE).values(deleted_at=now)
-    return connection.execute(gone).rowcount == 1
+    if connection.execute(gone).rowcount == 0:
+        return False
+    quotas.free_named(connection, manifest_id)
+    return True
 
 
 def delete_all(connection: Connection, repository_id: int, now: datetime) -> int:

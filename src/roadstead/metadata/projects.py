@@ -89,7 +89,16 @@ def delete(connection: Connection, project_id: int, now: datetime) -> None:
     change(connection, project_id, now, deleted_at=now)
 
 
-def ensure(connection: Connection, name: str, *, public: bool, owner_id: int | None, now: datetime, description: str = "") -> bool:
-    """Add a project unless one of that name is there; say whether it was added."""
+def ensure(
+    connection: Connection,
+    name: str,
+    *,
+    public: bool,
+    owner_id: int | None,
+    now: datetime,
+    description: str = "",
+    storage_limit: int | None = None,
+) -> bool:
+    """Add a project unless one of that name is there; say whether it was added. `storage_limit` is in bytes."""
     values = {"name": name, "public": public, "owner_id": owner_id, "created_at": now, "description": description}
-    return insert_new(connection, projects, values)
+    return insert_new(connection, projects, {**values, "storage_limit": storage_limit})

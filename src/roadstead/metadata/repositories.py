@@ -21,12 +21,16 @@ LIVE = and_(projects.c.deleted_at.is_(None), repositories.c.deleted_at.is_(None)
 
 
 class PlaceRow(msgspec.Struct, frozen=True):
-    """What is known of a repository name: its live project, and the id of its live repository (None if there is none yet)."""
+    """What is known of a repository name: its live project, and the id of its live repository (None if there is none yet).
+
+    `storage_limit` is what the project may use (bytes), None without limit.
+    """
 
     project_id: int
     project_name: str
     public: bool
     repository_id: int | None
+    storage_limit: int | None = None
 
 
 class RepositorySelects:
@@ -41,14 +45,14 @@ class RepositorySelects:
                 repositories.c.deleted_at.is_(None),
             ),
         )
-        columns = (projects.c.id, projects.c.name, projects.c.public, repositories.c.id)
+        columns = (projects.c.id, projects.c.name, projects.c.public, repositories.c.id, projects.c.storage_limit)
         live = (projects.c.name == bindparam("project"), projects.c.deleted_at.is_(None))
         self._place = database.hot(select(*columns).select_from(joined).where(*live))
 
     async def place(self, name: RepositoryName) -> PlaceRow | None:
         """The place of `name`, or None if its project does not exist."""
         row = await self._place.first(project=name.project, path=name.path)
-        return None if row is None else PlaceRow(row[0], row[1], bool(row[2]), row[3])
+        return None if row is None else PlaceRow(row[0], row[1], bool(row[2]), row[3], row[4])
 
 
 _FIND = Prepared(

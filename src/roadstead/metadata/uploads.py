@@ -12,7 +12,7 @@ from roadstead.metadata.statements import Prepared, insert_id
 
 
 class UploadRow(msgspec.Struct, frozen=True):
-    """One upload: `offset` in bytes, `state` for the content store alone to read."""
+    """One upload: `offset` and `reserved` in bytes (the quota counts the greater), `state` for the content store alone to read."""
 
     id: int
     token: str
@@ -22,6 +22,7 @@ class UploadRow(msgspec.Struct, frozen=True):
     state: bytes
     version: int
     claimed_until: datetime | None
+    reserved: int
 
 
 _COLUMNS = (
@@ -33,6 +34,7 @@ _COLUMNS = (
     uploads.c.state,
     uploads.c.version,
     uploads.c.claimed_until,
+    uploads.c.reserved,
 )
 
 
@@ -57,17 +59,24 @@ _CLAIM = Prepared(
     .where(uploads.c.token == bindparam("the_token"), uploads.c.repository_id == bindparam("the_repository_id"))
     .where(or_(uploads.c.claimed_until.is_(None), uploads.c.claimed_until < bindparam("now", type_=uploads.c.touched_at.type)))
     .where(or_(_START.is_(None), uploads.c.offset == _START))
-    .values(version=uploads.c.version + 1, claimed_until=bindparam("claimed_until"), touched_at=bindparam("touched_at"))
+    .values(
+        version=uploads.c.version + 1,
+        claimed_until=bindparam("claimed_until"),
+        touched_at=bindparam("touched_at"),
+        reserved=uploads.c.offset + bindparam("announced", type_=uploads.c.offset.type),
+    )
     .returning(*_COLUMNS)
 )
 
 
-def claim(connection: Connection, repository_id: int, token: str, start: int | None, until: datetime, now: datetime) -> UploadRow | None:
-    """Become the one writer of an upload for a while; the row carries the new version.
+def claim(
+    connection: Connection, repository_id: int, token: str, *, start: int | None, announced: int, until: datetime, now: datetime
+) -> UploadRow | None:
+    """Become the one writer of an upload for a while, and reserve the `announced` bytes for it; the row carries the new version.
 
     None if there is no such upload, it has a writer, or it does not stand at `start` (None: wherever it stands).
     """
-    wanted = {"the_token": token, "the_repository_id": repository_id, "start": start, "now": now}
+    wanted = {"the_token": token, "the_repository_id": repository_id, "start": start, "now": now, "announced": announced}
     row = _CLAIM.first(connection, {**wanted, "claimed_until": until, "touched_at": now})
     return None if row is None else UploadRow(*row)
 
@@ -76,6 +85,18 @@ def renew(connection: Connection, upload_id: int, version: int, until: datetime,
     """Keep a claim, without changing the version; False if it was lost."""
     mine = (uploads.c.id == upload_id, uploads.c.version == version)
     return connection.execute(update(uploads).where(*mine).values(claimed_until=until, touched_at=now)).rowcount == 1
+
+
+_RESERVE = Prepared(
+    update(uploads)
+    .where(uploads.c.id == bindparam("the_id"), uploads.c.version == bindparam("the_version"))
+    .values(reserved=bindparam("reserved"))
+)
+
+
+def reserve(connection: Connection, upload_id: int, version: int, reserved: int) -> bool:
+    """Let a claimed upload count for that many bytes, without changing the version; False if the claim was lost."""
+    return _RESERVE.change(connection, {"the_id": upload_id, "the_version": version, "reserved": reserved}) == 1
 
 
 _ADVANCE = Prepared(
@@ -87,12 +108,13 @@ _ADVANCE = Prepared(
         state=bindparam("state"),
         claimed_until=None,
         touched_at=bindparam("touched_at"),
+        reserved=0,
     )
 )
 
 
 def advance(connection: Connection, upload_id: int, version: int, offset: int, state: bytes, now: datetime) -> bool:
-    """Record progress and give up the claim; False if somebody else changed the upload meanwhile."""
+    """Record progress and give up claim and reservation; False if somebody else changed the upload meanwhile."""
     values = {"the_id": upload_id, "the_version": version, "offset": offset, "state": state, "touched_at": now}
     return _ADVANCE.change(connection, values) == 1
 

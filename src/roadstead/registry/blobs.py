@@ -19,6 +19,7 @@ from roadstead.metadata.database import Database
 from roadstead.metadata.repositories import PlaceRow
 from roadstead.oci.digest import Digest
 from roadstead.oci.reference import RepositoryName
+from roadstead.registry.quotas import charge
 from roadstead.registry.repositories import Repositories
 from roadstead.registry.rules import Rules
 from roadstead.registry.seams import OpenBlob, Seams, SpanOf
@@ -121,7 +122,8 @@ class Blobs:
     async def mount(self, actor: Actor, name: RepositoryName, digest: Digest, source: RepositoryName | None) -> bool:
         """Link a blob from `source`, or from any repository that the actor may pull from.
 
-        False if there is none such: whether the content is elsewhere, out of the actor's sight, is not told.
+        False if there is none such: whether the content is elsewhere, out of the actor's sight, is not told. Raises QuotaExceeded and
+        what `locate` raises.
         """
         place = await self._repositories.locate(actor, name, Action.PUSH)
         source_id = None
@@ -137,7 +139,10 @@ class Blobs:
             if found is None:
                 return False
             repository_id = repositories.ensure(connection, place.project_id, name.path, now)
-            return contents.link(connection, repository_id, found.id, actor.account_id, now)
+            if not contents.link(connection, repository_id, found.id, actor.account_id, now):
+                return False
+            charge(connection, place, found.id, found.size, now)
+            return True
 
         return await self._database.write(work)
 
@@ -148,11 +153,19 @@ class Blobs:
             return None
 
     async def record(
-        self, place: PlaceRow, name: RepositoryName, sealed: Sealed, account_id: int | None, also: Callable[[Connection], None]
+        self,
+        place: PlaceRow,
+        name: RepositoryName,
+        sealed: Sealed,
+        account_id: int | None,
+        also: Callable[[Connection], None],
+        *,
+        held: int = 0,
     ) -> None:
         """Link sealed bytes in a repository, in one transaction with `also`; if the content was here already, keep one copy.
 
-        A copy whose bytes were lost is replaced by the fresh one, so that pushing again heals.
+        A copy whose bytes were lost is replaced by the fresh one, so that pushing again heals. `held` bytes of the project's quota are
+        given back by `also`. Raises QuotaExceeded; then nothing is recorded, and the sealed bytes are left to the caller.
         """
         known_by = tuple(sealed.digests.values())
         now = self._clock()
@@ -166,6 +179,7 @@ class Blobs:
                     if recorded.existing is not None:
                         # Not before the link: what the collector has taken must not be found again by a new name.
                         contents.alias(connection, recorded.content_id, known_by)
+                    charge(connection, place, recorded.content_id, sealed.size, now, held=held)
                     return recorded
             raise StoreFailed("The content is being deleted and pushed at the same time; push it again.")
 

@@ -26,6 +26,7 @@ from roadstead.oci.digest import Digest
 from roadstead.oci.manifest import Manifest, parse_manifest
 from roadstead.oci.reference import Reference, RepositoryName, TagName
 from roadstead.registry.pulls import PullCounter, resource
+from roadstead.registry.quotas import charge_named
 from roadstead.registry.repositories import Repositories
 from roadstead.registry.rules import Rules
 from roadstead.registry.seams import Seams
@@ -108,7 +109,8 @@ class Manifests:
     ) -> Pushed:
         """Record a manifest and let its tags point to it, all or nothing.
 
-        Raises InvalidManifest, ManifestTooLarge, TooManyTags, DigestMismatch, ReferenceMissing, GateRefused and what `locate` raises.
+        Raises InvalidManifest, ManifestTooLarge, TooManyTags, DigestMismatch, ReferenceMissing, GateRefused, QuotaExceeded (content that
+        was freed counts again) and what `locate` raises.
         """
         place = await self._repositories.locate(actor, name, Action.PUSH)
         if len(also_tag) > TAGS_LIMIT:
@@ -156,6 +158,7 @@ class Manifests:
                 said.append(_audited(push.actor, now, action, push.name, tag, place, detail))
         events.add(connection, *log)
         audit.add(connection, *said)
+        charge_named(connection, place, manifest_id, now)
 
     def _references(self, connection: Connection, repository_id: int, manifest: Manifest) -> tuple[ReferenceRow, ...]:
         """What the manifest refers to, with the contents that the repository sees.

@@ -21,6 +21,7 @@ from roadstead.metadata.database import Database
 from roadstead.metadata.members import MemberRow
 from roadstead.metadata.projects import ProjectRow
 from roadstead.oci.reference import RepositoryName
+from roadstead.registry.quotas import limit_of
 
 _NAME_LIMIT: Final = 128
 _PATH: Final = re.compile(r"[a-z0-9._/-]+")
@@ -35,14 +36,26 @@ class Projects:
         self._rights = Rights(database)
         self._clock = clock
 
-    async def add(self, actor: Actor, name: str, *, public: bool = False, description: str = "") -> ProjectRow:
-        """Make a project; who makes it becomes its projectAdmin. Raises InvalidName, Conflict, Denied."""
-        policy.require_on_system(actor, Action.CREATE_PROJECTS, (await self._configuration.present()).project_creation_restriction)
+    async def add(
+        self, actor: Actor, name: str, *, public: bool = False, description: str = "", storage_limit: int | None = None
+    ) -> ProjectRow:
+        """Make a project; who makes it becomes its projectAdmin.
+
+        `storage_limit` (bytes; -1 is none) is for administrators to choose, None is the configured one. Raises InvalidName,
+        InvalidAccount, Conflict, Denied.
+        """
+        present = await self._configuration.present()
+        policy.require_on_system(actor, Action.CREATE_PROJECTS, present.project_creation_restriction)
+        if storage_limit is not None:
+            policy.require_on_system(actor, Action.ADMINISTER)
         _check_name(name)
+        limit = limit_of(present.storage_per_project if storage_limit is None else storage_limit)
         now = self._clock()
 
         def work(connection: Connection) -> ProjectRow:
-            added = projects.ensure(connection, name, public=public, owner_id=actor.account_id, now=now, description=description)
+            added = projects.ensure(
+                connection, name, public=public, owner_id=actor.account_id, now=now, description=description, storage_limit=limit
+            )
             row = projects.find(connection, name)
             if not added or row is None:
                 raise Conflict(f"There is a project {name!r} already.")

@@ -10,6 +10,7 @@ from roadstead.registry.blobs import Blobs
 from roadstead.registry.manifests import Manifests
 from roadstead.registry.projects import Projects
 from roadstead.registry.pulls import PullCounter
+from roadstead.registry.quotas import Quotas
 from roadstead.registry.referrers import Referrers
 from roadstead.registry.repositories import Repositories
 from roadstead.registry.rules import Rules
@@ -33,9 +34,10 @@ class Registry:
         rules, seams = rules or Rules(), seams or Seams()
         self.projects = Projects(database, clock, configuration)
         self.pulls = PullCounter(database, clock)
-        self.repositories = Repositories(database, rules, clock)
+        self.repositories = Repositories(database, rules, clock, configuration)
         self.blobs = Blobs(database, store, self.repositories, rules, seams, clock)
-        self.uploads = Uploads(database, store, self.repositories, self.blobs, clock)
+        self.quotas = Quotas(database, clock)
+        self.uploads = Uploads(database, store, self.repositories, self.blobs, self.quotas, clock)
         self.manifests = Manifests(database, self.repositories, self.pulls, rules, seams, clock)
         self.tags = Tags(database, self.repositories)
         self.referrers = Referrers(database, self.repositories)

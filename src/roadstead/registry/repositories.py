@@ -9,6 +9,7 @@ from roadstead.access import policy
 from roadstead.access.actor import Action, Actor
 from roadstead.access.audit import Operation, ResourceType, audited
 from roadstead.access.clock import Clock
+from roadstead.access.configuration import Configuration
 from roadstead.access.policy import Project
 from roadstead.access.rights import Rights
 from roadstead.errors import RepositoryUnknown
@@ -16,14 +17,16 @@ from roadstead.metadata import audit, projects, repositories
 from roadstead.metadata.database import Database
 from roadstead.metadata.repositories import PlaceRow, RepositorySelects
 from roadstead.oci.reference import RepositoryName
+from roadstead.registry.quotas import limit_of
 from roadstead.registry.rules import Rules
 
 
 class Repositories:
     """Every other part of this room begins with `locate`, which is where the policy is asked."""
 
-    def __init__(self, database: Database, rules: Rules, clock: Clock) -> None:
+    def __init__(self, database: Database, rules: Rules, clock: Clock, configuration: Configuration | None = None) -> None:
         self._database = database
+        self._configuration = configuration or Configuration(database, clock)
         self._selects = RepositorySelects(database)
         self._rights = Rights(database)
         self._rules = rules
@@ -52,10 +55,10 @@ class Repositories:
     async def _create_project(self, actor: Actor, name: RepositoryName) -> PlaceRow | None:
         if not (self._rules.create_projects_on_push and Action.CREATE_PROJECTS in policy.permitted_on_system(_pushing(actor, name))):
             return None
-        now = self._clock()
+        now, limit = self._clock(), limit_of((await self._configuration.present()).storage_per_project)
 
         def work(connection: Connection) -> None:
-            if projects.ensure(connection, name.project, public=False, owner_id=actor.account_id, now=now):
+            if projects.ensure(connection, name.project, public=False, owner_id=actor.account_id, now=now, storage_limit=limit):
                 row = projects.find(connection, name.project)
                 project_id = None if row is None else row.id
                 audit.add(

@@ -11,6 +11,7 @@ renewed until the writer has ended, so that there is one writer at a time, on wh
     claimed at n     process dies                resting at n, when the claim runs out
     resting, claimed finish: digest right        (gone) content is linked
     resting, claimed finish: digest wrong        (gone)
+    resting, claimed its bytes pass the quota    (gone)
     resting          cancel, or left alone       (gone)
 
 Progress is recorded without waiting for the disk: an upload that is not finished was never promised to anybody.
@@ -32,7 +33,7 @@ from sqlalchemy import Connection
 from roadstead.access.actor import Action, Actor
 from roadstead.access.clock import Clock
 from roadstead.content.store import ContentStore, Progress, Sealed, UploadState, Writer
-from roadstead.errors import DigestMismatch, OutOfOrder, SizeMismatch, Unavailable, UploadUnknown
+from roadstead.errors import DigestMismatch, OutOfOrder, QuotaExceeded, SizeMismatch, Unavailable, UploadUnknown
 from roadstead.metadata import repositories, uploads
 from roadstead.metadata.database import Database
 from roadstead.metadata.repositories import PlaceRow
@@ -40,7 +41,9 @@ from roadstead.metadata.uploads import UploadRow
 from roadstead.oci.digest import Digest
 from roadstead.oci.reference import RepositoryName
 from roadstead.registry.blobs import Blobs
+from roadstead.registry.quotas import Quotas
 from roadstead.registry.repositories import Repositories
+from roadstead.registry.reservations import STEP, Reservation, reserve
 
 CLAIM: Final = timedelta(seconds=30)
 RENEW_SECONDS: Final = 10.0
@@ -64,16 +67,23 @@ class Body(msgspec.Struct, frozen=True):
 class Uploads:
     """The verbs of an upload. All of them need the permission to push."""
 
-    def __init__(self, database: Database, store: ContentStore, repositories: Repositories, blobs: Blobs, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, store: ContentStore, repositories: Repositories, blobs: Blobs, quotas: Quotas, clock: Clock
+    ) -> None:
         self._database = database
         self._store = store
         self._repositories = repositories
         self._blobs = blobs
+        self._quotas = quotas
         self._clock = clock
 
     async def start(self, actor: Actor, name: RepositoryName, algorithm: str = "sha256") -> Upload:
-        """Begin an upload; `algorithm` is that of the digest it will end with, if the client says so."""
+        """Begin an upload; `algorithm` is that of the digest it will end with, if the client says so.
+
+        Raises QuotaExceeded where the project is full.
+        """
         place = await self._repositories.locate(actor, name, Action.PUSH)
+        await self._quotas.require_room(place, 1)
         progress = await self._store.begin({algorithm})
         token = secrets.token_hex(16)
         now = self._clock()
@@ -86,8 +96,27 @@ class Uploads:
         return Upload(token, 0)
 
     async def push(self, actor: Actor, name: RepositoryName, digest: Digest, body: Body) -> None:
-        """Take a whole blob at once. Raises DigestMismatch, SizeMismatch and whatever `body` raises; then nothing is kept."""
+        """Take a whole blob at once.
+
+        Raises DigestMismatch, SizeMismatch, QuotaExceeded and whatever `body` raises; then nothing is kept.
+        """
         place = await self._repositories.locate(actor, name, Action.PUSH)
+        if place.storage_limit is not None and (body.length is None or body.length > STEP):
+            await self._push_reserved(actor, name, digest, body)
+        else:
+            await self._quotas.require_room(place, body.length or 0)
+            await self._push(actor, place, name, digest, body)
+
+    async def _push_reserved(self, actor: Actor, name: RepositoryName, digest: Digest, body: Body) -> None:
+        """As an upload of which nobody knows, so that what arrives counts while it does."""
+        token = (await self.start(actor, name, digest.algorithm)).token
+        try:
+            await self.finish(actor, name, token, digest, body)
+        except BaseException:
+            await _settled(self.cancel(actor, name, token))
+            raise
+
+    async def _push(self, actor: Actor, place: PlaceRow, name: RepositoryName, digest: Digest, body: Body) -> None:
         progress = await self._store.begin({digest.algorithm})
         writer = await self._store.resume(progress.state, body.length)
         try:
@@ -98,7 +127,11 @@ class Uploads:
         except BaseException:
             await _settled(writer.discard())
             raise
-        await self._blobs.record(place, name, sealed, actor.account_id, lambda connection: None)
+        try:
+            await self._blobs.record(place, name, sealed, actor.account_id, lambda connection: None)
+        except QuotaExceeded:
+            await _settled(self._store.delete(sealed.key))
+            raise
 
     async def status(self, actor: Actor, name: RepositoryName, token: str) -> Upload:
         """Where the upload stands. Raises UploadUnknown."""
@@ -109,12 +142,13 @@ class Uploads:
     async def write(self, actor: Actor, name: RepositoryName, token: str, body: Body) -> Upload:
         """Append bytes. What arrived before a fault is kept and can be continued from.
 
-        Raises UploadUnknown, OutOfOrder (the upload is unchanged), SizeMismatch (likewise), and whatever `body` raises.
+        Raises UploadUnknown, OutOfOrder (the upload is unchanged), SizeMismatch (likewise), QuotaExceeded (the upload is gone), and
+        whatever `body` raises.
         """
-        _, claimed = await self._claim(actor, name, token, body.start)
+        place, claimed = await self._claim(actor, name, token, body)
         async with self._renewed(claimed):
             writer = await self._resume(claimed, body)
-            progress = await self._receive(writer, claimed, body)
+            progress = await self._receive(writer, claimed, Reservation(self._database, place, claimed), body)
         await self._advance(claimed, progress)
         return Upload(token, progress.offset)
 
@@ -123,9 +157,10 @@ class Uploads:
 
         Raises as `write`, and DigestMismatch, after which the upload is gone.
         """
-        place, claimed = await self._claim(actor, name, token, body.start)
+        place, claimed = await self._claim(actor, name, token, body)
+        reservation = Reservation(self._database, place, claimed)
         async with self._renewed(claimed):
-            sealed = await self._seal(claimed, digest, body)
+            sealed = await self._seal(claimed, reservation, digest, body)
 
         def finished(connection: Connection) -> None:
             # Bytes that somebody else may be writing to are never acknowledged.
@@ -133,7 +168,7 @@ class Uploads:
                 raise _out_of_order(claimed)
 
         try:
-            await self._blobs.record(place, name, sealed, actor.account_id, finished)
+            await self._blobs.record(place, name, sealed, actor.account_id, finished, held=reservation.held)
         except BaseException:
             # If the transaction was committed after all, the upload is gone and this changes nothing.
             await _settled(self._release(claimed))
@@ -144,19 +179,32 @@ class Uploads:
         _, claimed = await self._claim(actor, name, token, None)
         await self._drop(claimed, await self._resume(claimed, None))
 
-    async def _claim(self, actor: Actor, name: RepositoryName, token: str, start: int | None) -> tuple[PlaceRow, UploadRow]:
-        """Become the upload's one writer, if it stands at `start` (None: wherever it stands); the row carries the new version."""
+    async def _claim(self, actor: Actor, name: RepositoryName, token: str, body: Body | None) -> tuple[PlaceRow, UploadRow]:
+        """Become the upload's one writer, with room for what the body announces, if the upload stands where the body starts.
+
+        The row carries the new version.
+        """
         place = await self._repositories.locate(actor, name, Action.PUSH)
+        start, announced = (None, 0) if body is None else (body.start, body.length or 0)
         now = self._clock()
 
-        def work(connection: Connection) -> UploadRow:
+        def work(connection: Connection) -> tuple[UploadRow, int | QuotaExceeded]:
             if place.repository_id is not None:
-                claimed = uploads.claim(connection, place.repository_id, token, start, now + CLAIM, now)
-                if claimed is not None:
-                    return claimed
+                until = now + CLAIM
+                row = uploads.claim(connection, place.repository_id, token, start=start, announced=announced, until=until, now=now)
+                if row is not None:
+                    return row, reserve(connection, place, row, announced)
             raise _out_of_order(_find(place, token, connection))
 
-        return place, await self._database.write(work, durable=False)
+        claimed, left = await self._database.write(work, durable=False)
+        if isinstance(left, QuotaExceeded):
+            await _settled(self._discard(claimed))
+            raise left
+        return place, claimed
+
+    async def _discard(self, forgotten: UploadRow) -> None:
+        """Drop the bytes of an upload whose row is gone."""
+        await (await self._store.resume(UploadState(forgotten.state))).discard()
 
     async def _resume(self, claimed: UploadRow, body: Body | None) -> Writer:
         try:
@@ -168,19 +216,24 @@ class Uploads:
             await _settled(self._release(claimed))
             raise
 
-    async def _receive(self, writer: Writer, claimed: UploadRow, body: Body) -> Progress:
-        await self._receive_all(writer, claimed, body)
+    async def _receive(self, writer: Writer, claimed: UploadRow, reservation: Reservation, body: Body) -> Progress:
+        await self._receive_all(writer, claimed, reservation, body)
         try:
             return await writer.suspend()
         except BaseException:
             await _settled(self._rest(writer, claimed))
             raise
 
-    async def _receive_all(self, writer: Writer, claimed: UploadRow, body: Body) -> None:
+    async def _receive_all(self, writer: Writer, claimed: UploadRow, reservation: Reservation, body: Body) -> None:
         """Write the body; on a fault save what arrived, or release the claim unchanged where the body contradicts itself."""
         try:
             async for chunk in body.chunks:
+                await reservation.cover(writer.offset + len(chunk))
                 await writer.write(chunk)
+            await reservation.settle(writer.offset)
+        except QuotaExceeded:
+            await _settled(writer.discard())
+            raise
         except BaseException:
             await _settled(self._rest(writer, claimed))
             raise
@@ -191,9 +244,9 @@ class Uploads:
             await _settled(self._release(claimed))
             raise
 
-    async def _seal(self, claimed: UploadRow, digest: Digest, body: Body) -> Sealed:
+    async def _seal(self, claimed: UploadRow, reservation: Reservation, digest: Digest, body: Body) -> Sealed:
         writer = await self._resume(claimed, body)
-        await self._receive_all(writer, claimed, body)
+        await self._receive_all(writer, claimed, reservation, body)
         try:
             return _checked(await writer.seal({digest.algorithm}), digest)
         except DigestMismatch:
