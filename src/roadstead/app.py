@@ -13,6 +13,9 @@ import msgspec
 
 from roadstead import settings as configuration
 from roadstead.access.access import Access
+from roadstead.access.audit import Audit
+from roadstead.access.audit_export import AuditExport, pass_over
+from roadstead.access.audit_sinks import open_sink
 from roadstead.access.clock import system_clock
 from roadstead.access.vault import load_or_make
 from roadstead.apis.distribution.door import DistributionDoor
@@ -22,6 +25,7 @@ from roadstead.content.observed import ObservedStore
 from roadstead.content.opening import open_store
 from roadstead.content.store import ContentStore
 from roadstead.content.threads import thread_pool
+from roadstead.errors import RoadsteadError
 from roadstead.metadata import migrations
 from roadstead.metadata.database import Database, open_database
 from roadstead.oci.reference import DEFAULT_PROJECT
@@ -32,6 +36,7 @@ from roadstead.serving.health import HealthDoor, MetricsDoor
 from roadstead.serving.observation import COUNTERS_FOLDER, reserve_counters, set_up_logging
 from roadstead.serving.trust import trust_doors
 from roadstead.settings import Settings
+from roadstead.upkeep.audit import purge_audit
 from roadstead.upkeep.collect import collect
 from roadstead.upkeep.quotas import compact_entries, recount
 from roadstead.upkeep.schedule import repeat
@@ -43,6 +48,9 @@ _EXPIRE_UPLOADS_SECONDS = 60.0
 _COLLECT_SECONDS = 3600.0  # unreferenced blobs count in their project until they are collected
 _COMPACT_QUOTAS_SECONDS = 60.0
 _RECOUNT_QUOTAS_SECONDS = 24 * 3600.0
+_EXPORT_SECONDS = 1.0
+_PASS_OVER_SECONDS = 60.0
+_PURGE_AUDIT_SECONDS = 24 * 3600.0
 
 
 class System(msgspec.Struct, frozen=True):
@@ -87,7 +95,8 @@ def create() -> Application:
     settings = configuration.load()
     set_up_logging(settings.log_level)
     reserve_counters()
-    return Front(_Worker(settings), settings.site())
+    worker = _Worker(settings)
+    return Front(worker, settings.site(), worker.failed)
 
 
 class _Worker:
@@ -96,12 +105,19 @@ class _Worker:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._stack = AsyncExitStack()
+        self._audit: Audit | None = None
+
+    def failed(self, error: RoadsteadError) -> None:
+        """Note for the audit log what was denied."""
+        if self._audit is not None:
+            self._audit.refused(error)
 
     async def start(self) -> Mapping[str, Door]:
         asyncio.get_running_loop().set_default_executor(thread_pool(_STREAMS, "stream"))
         if (folder := os.environ.get(COUNTERS_FOLDER)) is not None:
             self._stack.enter_context(own_core(Path(folder)))
         system = await self._stack.enter_async_context(open_system(self._settings))
+        self._audit = system.access.audit
         gathered = {
             "flush pulls": system.registry.pulls.flush,
             "flush uses": system.access.accounts.flush_uses,
@@ -149,14 +165,25 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
     """What the job worker does until `stop` is set."""
     set_up_logging(settings.log_level)
     reserve_counters()
-    async with open_system(settings) as system:
-        database, store, rules = system.database, system.store, settings.rules()
+    async with open_system(settings) as system, AsyncExitStack() as stack:
+        database, store, rules, access = system.database, system.store, settings.rules(), system.access
         chores: dict[str, tuple[Callable[[], Awaitable[object]], float]] = {
             "expire uploads": (partial(expire_uploads, database, store, rules, system_clock), _EXPIRE_UPLOADS_SECONDS),
             "collect": (partial(collect, database, store, rules, system_clock), _COLLECT_SECONDS),
             "compact quotas": (partial(compact_entries, database), _COMPACT_QUOTAS_SECONDS),
             "recount quotas": (partial(recount, database, system_clock), _RECOUNT_QUOTAS_SECONDS),
+            "export audit": _export(system, stack),
+            "purge audit": (partial(purge_audit, access.audit, access.configuration, system_clock), _PURGE_AUDIT_SECONDS),
         }
         async with asyncio.TaskGroup() as tasks:
             for what, (act, every) in chores.items():
                 tasks.create_task(repeat(what, act, every, stop), name=what)
+
+
+def _export(system: System, stack: AsyncExitStack) -> tuple[Callable[[], Awaitable[object]], float]:
+    """What exports the audit log, and how often (seconds)."""
+    if system.settings.audit_export is None:
+        return partial(pass_over, system.database), _PASS_OVER_SECONDS
+    export = AuditExport(system.database, open_sink(system.settings.audit_export))
+    stack.push_async_callback(export.close)
+    return export.run, _EXPORT_SECONDS

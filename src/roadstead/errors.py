@@ -56,6 +56,9 @@ from __future__ import annotations
 class RoadsteadError(Exception):
     """The request could not be carried out."""
 
+    attempt: object = None
+    """For the audit log alone: who was refused what, where the policy refused (`access.policy.Attempt`)."""
+
     def __init__(self, message: str | None = None, **detail: object) -> None:
         self.message = message or (type(self).__doc__ or "").partition("\n")[0]
         self.detail = detail

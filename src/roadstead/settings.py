@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from roadstead.access.audit_sinks import open_sink
 from roadstead.errors import Misconfigured
 from roadstead.registry.rules import Rules
 from roadstead.serving.request import Networks, Site
@@ -92,6 +93,10 @@ class Settings(BaseSettings):
     body_timeout_seconds: float = Field(
         default=60, gt=0, le=3600, description="Seconds that a request's body may stall before the request is ended."
     )
+    audit_export: str | None = Field(
+        default=None,
+        description="Where the audit log is exported: file:///absolute/path, syslog://host:port?protocol=udp (or tcp), or syslog:///dev/log. Default: nowhere.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least level of log lines: debug, info, warning or error. Successful pulls are logged at debug."
     )
@@ -126,6 +131,13 @@ class Settings(BaseSettings):
             raise ValueError("write scheme and host without a path, as in https://registry.example.org")
         authority_name(parts.netloc)
         return value.rstrip("/")
+
+    @field_validator("audit_export")
+    @classmethod
+    def _audit_export_is_a_sink(cls, value: str | None) -> str | None:
+        if value is not None:
+            open_sink(value)
+        return value
 
     @field_validator("tls")
     @classmethod

@@ -22,9 +22,9 @@ from roadstead.access import policy
 from roadstead.access.actor import Action, Actor
 from roadstead.access.batches import to_its_end
 from roadstead.access.clock import Clock, system_clock
-from roadstead.access.policy import Project
+from roadstead.access.policy import Attempt, Project
 from roadstead.access.rights import Rights
-from roadstead.errors import InsufficientScope, InvalidInput, Unauthenticated
+from roadstead.errors import InsufficientScope, InvalidInput, RoadsteadError, Unauthenticated
 from roadstead.metadata import audit, projects
 from roadstead.metadata.audit import AuditRow, NewAudit
 from roadstead.metadata.database import Database
@@ -45,6 +45,7 @@ class Operation(StrEnum):
     LOGOUT = "logout"
     READ = "read"
     PURGE = "purge"
+    ADMINISTER = "administer"
 
 
 class ResourceType(StrEnum):
@@ -84,9 +85,27 @@ RESOURCES: Final[Mapping[ResourceType, str]] = {
     ResourceType.TAG: "project/path:tag",
     ResourceType.BLOB: "project/path@digest",
     ResourceType.AUDIT: "what was removed from the log",
-    ResourceType.SYSTEM: "the action that was denied",
+    ResourceType.SYSTEM: "`registry`, in denied attempts to administer it",
 }
-"""What the column `resource` holds for each type."""
+"""What the column `resource` holds for each type; where something was denied, the project or repository in which."""
+
+ATTEMPTS: Final[Mapping[Action, tuple[Operation, ResourceType]]] = {
+    Action.PULL: (Operation.PULL, ResourceType.REPOSITORY),
+    Action.PUSH: (Operation.PUSH, ResourceType.REPOSITORY),
+    Action.DELETE: (Operation.DELETE, ResourceType.REPOSITORY),
+    Action.SEE: (Operation.READ, ResourceType.PROJECT),
+    Action.SEE_MEMBERS: (Operation.READ, ResourceType.MEMBER),
+    Action.SET_MEMBERS: (Operation.UPDATE, ResourceType.MEMBER),
+    Action.SEE_ROBOTS: (Operation.READ, ResourceType.ROBOT),
+    Action.SET_ROBOTS: (Operation.UPDATE, ResourceType.ROBOT),
+    Action.SEE_AUDIT: (Operation.READ, ResourceType.AUDIT),
+    Action.SEE_QUOTA: (Operation.READ, ResourceType.QUOTA),
+    Action.CONFIGURE: (Operation.UPDATE, ResourceType.PROJECT),
+    Action.REMOVE: (Operation.DELETE, ResourceType.PROJECT),
+    Action.CREATE_PROJECTS: (Operation.CREATE, ResourceType.PROJECT),
+    Action.ADMINISTER: (Operation.ADMINISTER, ResourceType.SYSTEM),
+}
+"""How an attempt that the policy denied is written."""
 
 SEVERAL: Final = "*"
 """Stands for an actor, address or resource in a row that sums up more of them than are kept apart; no account has this name."""
@@ -175,6 +194,16 @@ class Audit:
         """Note that somebody has not. `name` is what they called themselves, be there such an account or not; so there is no actor's id."""
         nobody = Actor(None, name, address=address)
         self.note(nobody, Operation.LOGIN, ResourceType.SESSION, name, result="failed", detail=reason)
+
+    def refused(self, error: RoadsteadError) -> None:
+        """Note an attempt that the policy denied to somebody known. The anonymous are only asked who they are."""
+        attempt = error.attempt
+        if isinstance(attempt, Attempt):
+            action, resource_type = ATTEMPTS[attempt.action]
+            where = attempt.name or (attempt.project.name if attempt.project else "registry")
+            project_id = attempt.project.id if attempt.project else None
+            said = f"may not {policy.words(attempt.action)}"
+            self.note(attempt.actor, action, resource_type, str(where), project_id=project_id, result="denied", detail=said)
 
     def _merge(self, new: NewAudit) -> None:
         key = msgspec.structs.replace(new, at=audit.NOT_WANTED, amount=1)

@@ -32,6 +32,15 @@ class Project(msgspec.Struct, frozen=True):
     public: bool
 
 
+class Attempt(msgspec.Struct, frozen=True):
+    """What somebody was refused: in a project, or in its repository `name`; on the system where there is neither."""
+
+    actor: Actor
+    action: Action
+    project: Project | None = None
+    name: RepositoryName | None = None
+
+
 _LIMITED_GUEST: Final = frozenset({Action.SEE, Action.PULL, Action.SEE_QUOTA})
 _GUEST: Final = _LIMITED_GUEST | {Action.SEE_MEMBERS, Action.SEE_AUDIT}
 _DEVELOPER: Final = _GUEST | {Action.PUSH}
@@ -95,9 +104,11 @@ def decide(
     if action not in allowed:
         if actor.anonymous:
             return Unauthenticated()
+        refusal: RoadsteadError = Denied(f"{actor.name!r} may not {words(action)} in project {project.name!r}.")
         if Action.SEE not in allowed:
-            return unknown_project(project.name)
-        return Denied(f"{actor.name!r} may not {_words(action)} in project {project.name!r}.")
+            refusal = unknown_project(project.name)
+        refusal.attempt = Attempt(actor, action, project, name)
+        return refusal
     if name is not None and not _covered(actor, action, project, name):
         return InsufficientScope()
     return None
@@ -127,10 +138,13 @@ def require_on_system(actor: Actor, action: Action, creation: Creation = Creatio
         return
     if actor.anonymous:
         raise Unauthenticated
-    raise Denied(f"{actor.name!r} may not {_words(action)}.")
+    refusal = Denied(f"{actor.name!r} may not {words(action)}.")
+    refusal.attempt = Attempt(actor, action)
+    raise refusal
 
 
-def _words(action: Action) -> str:
+def words(action: Action) -> str:
+    """The action as a sentence has it."""
     return action.value.replace("-", " ")
 
 

@@ -11,7 +11,7 @@
               ├─< members >── projects (also groups ─< members)
               └─< events (outbox), audit_log
 
-    signing_keys, configuration, login_failures, rate_windows
+    signing_keys, configuration, login_failures, rate_windows, leases
 
 * Ids are 64-bit and never reused (AUTOINCREMENT, identity): outside clients keep them. Rows refer to each other by id, so a
   rename is one row.
@@ -244,6 +244,15 @@ configuration = Table(
     Column("key", String, primary_key=True),
     Column("value", Text, nullable=False),
     Column("updated_at", Moment, nullable=False),
+)
+
+# What only one of several job workers may do at a time, and who does it until when.
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("holder", String, nullable=False),
+    Column("held_until", Moment, nullable=False),
 )
 
 # A group of accounts. One of a source (by its name) has as `external_id` what that calls it, and its members are who the source says.

@@ -38,9 +38,11 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 class Front:
     """See the module's docstring."""
 
-    def __init__(self, lifespan: Lifespan, site: Site) -> None:
+    def __init__(self, lifespan: Lifespan, site: Site, failed: Callable[[RoadsteadError], None] = lambda _error: None) -> None:
+        """`failed` is told of every error that a door answers, before it does."""
         self._lifespan = lifespan
         self._site = site
+        self._failed = failed
         self._doors: Mapping[str, Door] = {}
         self._ids = RequestIds()
 
@@ -82,6 +84,7 @@ class Front:
             return await door.handle(request)
         except RoadsteadError as error:
             _alarm(error)
+            self._failed(error)
             if isinstance(error, ClientFault):
                 log.info("client failed", request_id=request.id, route=request.route, path=request.path, error=error.message)
             return self._rendered(door, error, request)

@@ -10,14 +10,17 @@ import msgspec
 import pytest
 from sqlalchemy import Connection
 
-from roadstead.access.actor import ANONYMOUS, SYSTEM, Actor, Role
-from roadstead.access.audit import RESOURCES, SEVERAL, Audit, Operation, ResourceType, audited
+from roadstead.access import policy
+from roadstead.access.actor import ANONYMOUS, SYSTEM, Action, Actor, Role
+from roadstead.access.audit import ATTEMPTS, RESOURCES, SEVERAL, Audit, Operation, ResourceType, audited
+from roadstead.access.policy import Project
 from roadstead.errors import Denied, InsufficientScope, InvalidInput, NotFound, ProjectUnknown, Unauthenticated
 from roadstead.metadata import audit as rows
 from roadstead.metadata import members, projects
 from roadstead.metadata.audit import AuditRow
 from roadstead.metadata.database import Database
 from roadstead.metadata.listing import Filter, Listing, Match, Page, Sort
+from roadstead.oci.reference import RepositoryName
 from tests.support.factories import BEGINNING, VAULT, ManualClock, narrowed
 
 DAY = timedelta(days=1)
@@ -241,3 +244,35 @@ async def test_two_purges_at_once_remove_each_row_once(
 
 def test_every_type_of_resource_says_what_its_column_holds() -> None:
     assert set(RESOURCES) == set(ResourceType)
+
+
+def test_every_action_has_its_words_for_a_denied_attempt() -> None:
+    assert set(ATTEMPTS) == set(Action)
+
+
+async def test_what_the_policy_denies_is_noted(audit: Audit, database: Database, user: Actor) -> None:
+    climate = Project(await make_project(database, "climate"), "climate", public=False)
+    repository = RepositoryName("climate/app")
+    seen, hidden = frozenset({Role.GUEST}), frozenset[Role]()
+    refusals = [
+        policy.decide(user, Action.PUSH, climate, seen, repository),
+        policy.decide(user, Action.SET_MEMBERS, climate, seen),
+        policy.decide(user, Action.PULL, climate, hidden, repository),
+        policy.decide(ANONYMOUS, Action.PULL, climate, hidden, repository),
+        policy.decide(narrowed(user, {}), Action.PULL, climate, seen, repository),
+        ProjectUnknown("No such project."),
+    ]
+    with pytest.raises(Denied) as caught:
+        policy.require_on_system(user, Action.ADMINISTER)
+    for refusal in (*refusals, caught.value):
+        assert refusal is not None
+        audit.refused(refusal)
+    await audit.flush()
+    found = await listed(audit, OLDEST_FIRST)
+    assert {(row.actor, row.result) for row in found} == {("ada", "denied")}
+    assert [(row.action, row.resource_type, row.resource, row.project_id, row.detail) for row in found] == [
+        ("push", "repository", "climate/app", climate.id, "may not push"),
+        ("update", "member", "climate", climate.id, "may not set members"),
+        ("pull", "repository", "climate/app", climate.id, "may not pull"),
+        ("administer", "system", "registry", None, "may not administer"),
+    ]

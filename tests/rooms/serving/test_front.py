@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pytest
 
@@ -64,9 +64,11 @@ async def _live(front: Front) -> tuple[list[Message], asyncio.Queue[Message], as
     return said, told, life
 
 
-async def ask(doors: Mapping[str, Door], path: str) -> tuple[int, dict[bytes, bytes], bytes]:
+async def ask(
+    doors: Mapping[str, Door], path: str, failed: Callable[[RoadsteadError], None] = lambda _error: None
+) -> tuple[int, dict[bytes, bytes], bytes]:
     """Status, headers and body of a GET."""
-    front = Front(Life({"": PlainDoor(), **doors}), Site())
+    front = Front(Life({"": PlainDoor(), **doors}), Site(), failed)
     _, told, life = await _live(front)
     answer: list[Message] = []
 
@@ -111,6 +113,13 @@ async def test_an_error_is_rendered_by_its_door(error: RoadsteadError) -> None:
     status, headers, body = await ask({"v2": Failing(error)}, "/v2/")
     assert (status, body.decode().strip()) == (503, error.message)
     assert headers[b"x-request-id"]
+
+
+async def test_who_wants_to_know_of_errors_is_told() -> None:
+    told: list[RoadsteadError] = []
+    error = ContentDamaged("Broken.")
+    await ask({"v2": Failing(error)}, "/v2/", told.append)
+    assert told == [error]
 
 
 async def test_what_nobody_foresaw_is_told_without_its_inside() -> None:

@@ -32,6 +32,11 @@ EXAMPLES: dict[str, tuple[str, str, Any]] = {
     "create_projects_on_push": ("1", "true", True),
     "upload_lifetime_hours": ("1.5", "1.5", 1.5),
     "body_timeout_seconds": ("5", "5", 5.0),
+    "audit_export": (
+        "syslog://log.example.org:601?protocol=tcp",
+        '"syslog://log.example.org:601?protocol=tcp"',
+        "syslog://log.example.org:601?protocol=tcp",
+    ),
     "log_level": ("debug", '"debug"', "debug"),
 }
 
@@ -140,6 +145,7 @@ def test_what_the_rooms_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
         ("upload_lifetime_hours", "0", "greater than 0"),
         ("body_timeout_seconds", "-1", "greater than 0"),
         ("body_timeout_seconds", "nan", "3600"),
+        ("audit_export", "syslog://log.example.org?protocol=tls", "write file:///absolute/path"),
         ("log_level", "loud", "'debug', 'info', 'warning' or 'error'"),
     ],
 )

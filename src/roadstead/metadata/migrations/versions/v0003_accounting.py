@@ -115,6 +115,13 @@ def _abuse() -> None:
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("key", name=op.f("pk_configuration")),
     )
+    op.create_table(
+        "leases",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("holder", sa.String(), nullable=False),
+        sa.Column("held_until", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_leases")),
+    )
 
 
 def _quotas() -> None:
@@ -190,6 +197,7 @@ def downgrade() -> None:
         "audit_log",
         "quota_entries",
         "quota_charges",
+        "leases",
         "configuration",
         "rate_windows",
         "login_failures",
