@@ -9,7 +9,7 @@ from typing import Protocol
 from roadstead.errors import ClientFault, ContentDamaged, RoadsteadError
 from roadstead.serving.observation import BYTES_IN, BYTES_OUT, DAMAGED, RequestIds, log, observe
 from roadstead.serving.request import Receive, Request, Scope, Send, Site
-from roadstead.serving.response import Response, send_response, text_response
+from roadstead.serving.response import Response, send_response, text_error, text_response
 
 
 class Door(Protocol):
@@ -81,6 +81,7 @@ class Front:
 
     async def _ask(self, door: Door, request: Request) -> Response:
         try:
+            request.require_host()
             return await door.handle(request)
         except RoadsteadError as error:
             _alarm(error)
@@ -146,4 +147,4 @@ class PlainDoor:
 
     def render(self, error: RoadsteadError, request: Request) -> Response:
         """A line of text."""
-        return text_response(500, f"{error.message} (request {request.id})")
+        return text_error(error, request.id)
