@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
-from roadstead.errors import ClientFault, ContentDamaged, RoadsteadError
+from roadstead.errors import ClientFault, ContentDamaged, NotOffered, RoadsteadError
 from roadstead.serving.observation import BYTES_IN, BYTES_OUT, DAMAGED, RequestIds, log, observe
 from roadstead.serving.request import Receive, Request, Scope, Send, Site
 from roadstead.serving.response import Response, send_response, text_error, text_response
@@ -95,7 +95,7 @@ class Front:
 
     def _rendered(self, door: Door, error: RoadsteadError, request: Request) -> Response:
         response = door.render(error, request)
-        if response.status >= 500:
+        if response.status >= 500 and not isinstance(error, NotOffered):  # what is not offered is no failure of ours
             log.error("request failed", request_id=request.id, route=request.route, path=request.path, error=error.message)
         return response
 
