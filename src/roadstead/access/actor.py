@@ -17,6 +17,7 @@ class Action(StrEnum):
     PUSH = "push"
     DELETE = "delete"
     SEE = "see"
+    DESCRIBE = "describe"
     SEE_MEMBERS = "see-members"
     SET_MEMBERS = "set-members"
     SEE_ROBOTS = "see-robots"

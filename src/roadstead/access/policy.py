@@ -43,7 +43,7 @@ class Attempt(msgspec.Struct, frozen=True):
 
 _LIMITED_GUEST: Final = frozenset({Action.SEE, Action.PULL, Action.SEE_QUOTA})
 _GUEST: Final = _LIMITED_GUEST | {Action.SEE_MEMBERS, Action.SEE_AUDIT}
-_DEVELOPER: Final = _GUEST | {Action.PUSH}
+_DEVELOPER: Final = _GUEST | {Action.PUSH, Action.DESCRIBE}
 _MAINTAINER: Final = _DEVELOPER | {Action.DELETE, Action.SEE_ROBOTS}
 _PROJECT_ADMIN: Final = _MAINTAINER | {Action.SET_MEMBERS, Action.SET_ROBOTS, Action.CONFIGURE, Action.REMOVE}
 
@@ -72,8 +72,8 @@ _READ: Final = frozenset({Action.SEE, Action.PULL, Action.SEE_MEMBERS, Action.SE
 
 LEVELS: Final[dict[Level, frozenset[Action]]] = {
     Level.READ: _READ,
-    Level.WRITE: _READ | {Action.PUSH},
-    Level.DELETE: _READ | {Action.PUSH, Action.DELETE},
+    Level.WRITE: _READ | {Action.PUSH, Action.DESCRIBE},
+    Level.DELETE: _READ | {Action.PUSH, Action.DESCRIBE, Action.DELETE},
     Level.ADMIN: frozenset(Action),
 }
 """Level of a credential → what it allows at most."""
@@ -115,8 +115,8 @@ def decide(
 
 
 def _covered(actor: Actor, action: Action, project: Project, name: RepositoryName) -> bool:
-    """Whether the token's scope covers it; what is open to everybody needs none."""
-    if actor.scope is None or actor.scope.covers(name, action):
+    """Whether the token's scope covers it; what is open to everybody needs none. Who may pull may see what is there."""
+    if actor.scope is None or actor.scope.covers(name, Action.PULL if action is Action.SEE else action):
         return True
     return project.public and action in PUBLIC
 

@@ -6,6 +6,7 @@ of its own; one that speaks about another manifest there (by its subject, or by 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -29,8 +30,6 @@ SHOWN: Final = 100
 
 _CHILDREN_COUNTED: Final = 1000
 """At most so many manifests of one index count for its size."""
-
-_COSIGN: Final = "sha256-%.sig"
 
 
 class ArtifactRow(msgspec.Struct, frozen=True):
@@ -90,11 +89,18 @@ def named_by_index() -> ColumnElement[bool]:
     return exists().where(*names_it, manifest_references.c.role == "manifest", *parent, _parents.c.deleted_at.is_(None))
 
 
-def is_accessory() -> ColumnElement[bool]:
-    """Whether the manifest speaks about another live one of its repository."""
+def is_accessory(repository_ids: Collection[int]) -> ColumnElement[bool]:
+    """Whether a manifest of one of these repositories speaks about another live one there."""
     by_subject = exists().where(_live_subject, _subjects.c.digest == manifests.c.subject_digest)
-    about_it = exists().where(_live_subject, _subjects.c.digest == _signed_digest())
-    return or_(and_(manifests.c.subject_digest.is_not(None), by_subject), _own_tag(tags.c.name.like(_COSIGN), about_it))
+    signed = and_(_subjects.c.repository_id == tags.c.repository_id, _subjects.c.digest == _signed_digest())
+    # Asked once for all of them: signatures' tags lie together in the index of names, and are few.
+    signing = (
+        select(tags.c.manifest_id)
+        .join_from(tags, _subjects, and_(signed, _subjects.c.deleted_at.is_(None), _subjects.c.id != tags.c.manifest_id))
+        .where(tags.c.repository_id.in_(repository_ids), tags.c.deleted_at.is_(None), tags.c.name >= "sha256-", tags.c.name < "sha256.")
+        .where(tags.c.name.like("%.sig"))
+    )
+    return or_(and_(manifests.c.subject_digest.is_not(None), by_subject), manifests.c.id.in_(signing))
 
 
 def _signed_digest() -> ColumnElement[str]:
@@ -102,9 +108,9 @@ def _signed_digest() -> ColumnElement[str]:
     return literal("sha256:") + func.substr(tags.c.name, 8, 64)
 
 
-def is_root() -> ColumnElement[bool]:
-    """Whether the manifest is listed by itself."""
-    return and_(or_(_own_tag(), ~named_by_index()), ~is_accessory())
+def is_root(repository_ids: Collection[int]) -> ColumnElement[bool]:
+    """Whether a manifest of one of these repositories is listed by itself."""
+    return and_(or_(_own_tag(), ~named_by_index()), ~is_accessory(repository_ids))
 
 
 def _by_tags(asked: Filter) -> ColumnElement[bool]:
@@ -168,16 +174,17 @@ def page(connection: Connection, repository_id: int, listing: Listing) -> tuple[
         raise InvalidInput("The filter 'base' takes only '*', for all manifests.")
     asked = msgspec.structs.replace(listing, filters=tuple(one for one in listing.filters if one.field != "base"))
     statement = _LISTED.where(manifests.c.repository_id == repository_id)
-    rows, total = listed(connection, statement if base else statement.where(is_root()), FIELDS, asked)
+    rows, total = listed(connection, statement if base else statement.where(is_root([repository_id])), FIELDS, asked)
     return [_artifact(row) for row in rows], total
 
 
 def roots(connection: Connection, repository_ids: Iterable[int]) -> dict[int, int]:
     """How many roots each repository has; one that has none is left out."""
-    counted = select(manifests.c.repository_id, func.count()).where(_LIVE, is_root()).group_by(manifests.c.repository_id)
+    counted = select(manifests.c.repository_id, func.count()).where(_LIVE).group_by(manifests.c.repository_id)
     found: dict[int, int] = {}
     for some in batched(repository_ids):
-        found.update((row[0], row[1]) for row in connection.execute(counted.where(manifests.c.repository_id.in_(some))))
+        here = (manifests.c.repository_id.in_(some), is_root(some))
+        found.update((row[0], row[1]) for row in connection.execute(counted.where(*here)))
     return found
 
 
@@ -194,32 +201,56 @@ def _artifact(row: Values) -> ArtifactRow:
 
 def sizes(connection: Connection, manifest_ids: Collection[int]) -> dict[int, int]:
     """What each manifest comes to in bytes: itself, its config and layers as far as they are here, and the same of what an index names."""
-    if not manifest_ids:
-        return {}
-    tree = (
-        select(manifests.c.id.label("root"), manifests.c.id.label("id")).where(manifests.c.id.in_(manifest_ids)).cte("tree", recursive=True)
+    named: dict[int, set[int]] = {}
+    level = set(manifest_ids)
+    while level:
+        found = _children(connection, level)
+        named |= {manifest_id: found.get(manifest_id, set()) for manifest_id in level}
+        level = {child for children in found.values() for child in children} - named.keys()
+    alone = _alone(connection, named)
+    return {manifest_id: sum(alone.get(one, 0) for one in _below(manifest_id, named)) for manifest_id in manifest_ids}
+
+
+def _children(connection: Connection, manifest_ids: Collection[int]) -> dict[int, set[int]]:
+    """By index, the first `_CHILDREN_COUNTED` manifests that it names."""
+    statement = (
+        select(manifest_references.c.manifest_id, manifests.c.id)
+        .join_from(_parents, manifest_references, manifest_references.c.manifest_id == _parents.c.id)
+        .join(manifests, and_(manifests.c.repository_id == _parents.c.repository_id, manifests.c.digest == manifest_references.c.digest))
+        .where(manifest_references.c.role == "manifest", manifest_references.c.position < _CHILDREN_COUNTED, _LIVE)
     )
-    children = manifests.alias("children")
-    named = (
-        select(tree.c.root, children.c.id)
-        .join_from(tree, _parents, _parents.c.id == tree.c.id)
-        .join(manifest_references, manifest_references.c.manifest_id == _parents.c.id)
-        .join(children, and_(children.c.repository_id == _parents.c.repository_id, children.c.digest == manifest_references.c.digest))
-        .where(
-            manifest_references.c.role == "manifest", manifest_references.c.position < _CHILDREN_COUNTED, children.c.deleted_at.is_(None)
-        )
-    )
-    tree = tree.union(named)
-    own = select(tree.c.root, func.sum(manifests.c.size)).join_from(tree, manifests, manifests.c.id == tree.c.id).group_by(tree.c.root)
+    found: dict[int, set[int]] = {}
+    for some in batched(manifest_ids):
+        for parent, child in connection.execute(
+            statement.where(_parents.c.id.in_(some), _parents.c.media_type.in_(media_type.INDEX_TYPES))
+        ):
+            found.setdefault(parent, set()).add(child)
+    return found
+
+
+def _alone(connection: Connection, manifest_ids: Collection[int]) -> dict[int, int]:
+    """The size of each manifest with its config and layers."""
+    own = select(manifests.c.id, manifests.c.size)
     blobs = (
-        select(tree.c.root, func.sum(contents.c.size))
-        .join_from(tree, manifest_references, manifest_references.c.manifest_id == tree.c.id)
-        .join(contents, contents.c.id == manifest_references.c.content_id)
-        .group_by(tree.c.root)
+        select(manifest_references.c.manifest_id, func.sum(contents.c.size))
+        .join_from(manifest_references, contents, contents.c.id == manifest_references.c.content_id)
+        .group_by(manifest_references.c.manifest_id)
     )
-    found = {root: int(total) for root, total in connection.execute(own)}
-    for root, total in connection.execute(blobs):
-        found[root] += int(total)
+    found: dict[int, int] = {}
+    for some in batched(manifest_ids):
+        found |= {row[0]: row[1] for row in connection.execute(own.where(manifests.c.id.in_(some)))}
+        for manifest_id, total in connection.execute(blobs.where(manifest_references.c.manifest_id.in_(some))):
+            found[manifest_id] += int(total)
+    return found
+
+
+def _below(manifest_id: int, named: Mapping[int, set[int]]) -> set[int]:
+    """A manifest and all that it names, whatever number of indexes lies between."""
+    found: set[int] = set()
+    level = {manifest_id}
+    while level:
+        found |= level
+        level = {child for one in level for child in named.get(one, ())} - found
     return found
 
 
@@ -238,6 +269,34 @@ def ids_of(connection: Connection, repository_id: int, wanted: Iterable[Digest])
     """Digest → id, of those that are live manifests of the repository."""
     statement = select(manifests.c.digest, manifests.c.id).where(manifests.c.repository_id == repository_id, _LIVE)
     return {row[0]: row[1] for some in batched(wanted) for row in connection.execute(statement.where(manifests.c.digest.in_(some)))}
+
+
+def is_named(connection: Connection, manifest_id: int) -> bool:
+    """Whether a live index of the manifest's repository names it."""
+    return connection.execute(select(manifests.c.id).where(manifests.c.id == manifest_id, _LIVE, named_by_index())).first() is not None
+
+
+Named = dict[int, Digest]
+
+
+def dependents(connection: Connection, repository_id: int, manifest_id: int, digest: Digest) -> tuple[Named, Named]:
+    """What speaks about a manifest, and what it names as an index: id → digest of live manifests of the repository."""
+    speaking = _speaking(repository_id, {manifest_id: digest}).c
+    about = {row[0]: Digest(row[1]) for row in connection.execute(select(speaking.id, speaking.digest))}
+    named = select(manifest_references.c.digest).where(
+        manifest_references.c.manifest_id == manifest_id, manifest_references.c.role == "manifest"
+    )
+    parts = select(manifests.c.id, manifests.c.digest).where(
+        manifests.c.repository_id == repository_id, _LIVE, manifests.c.digest.in_(named)
+    )
+    return about, {row[0]: Digest(row[1]) for row in connection.execute(parts)}
+
+
+def unused(connection: Connection, manifest_ids: Named) -> Named:
+    """Those of these manifests that have no tag and that no index names."""
+    lonely = select(manifests.c.id, manifests.c.digest).where(_LIVE, ~_own_tag(), ~named_by_index())
+    rows = (row for some in batched(manifest_ids) for row in connection.execute(lonely.where(manifests.c.id.in_(some))))
+    return {row[0]: Digest(row[1]) for row in rows}
 
 
 # --- accessories --------------------------------------------------------------------------------------------------------------------
@@ -267,6 +326,11 @@ def _speaking(repository_id: int, subjects: Mapping[int, Digest]) -> Any:
 def signature_tag(digest: Digest) -> str:
     """The tag under which cosign keeps the signatures of a manifest where it does not use referrers."""
     return f"{digest.algorithm}-{digest.encoded}.sig"
+
+
+def is_signature_tag(tag: str) -> bool:
+    """Whether a tag is of the form that cosign gives to signatures."""
+    return re.fullmatch(r"sha256-[0-9a-f]{64}\.sig", tag) is not None
 
 
 def accessories(

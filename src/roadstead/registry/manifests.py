@@ -15,8 +15,8 @@ from roadstead.access.audit import Operation, ResourceType, audited
 from roadstead.access.clock import Clock
 from roadstead.access.policy import Project
 from roadstead.access.rights import Rights
-from roadstead.errors import DigestMismatch, ManifestUnknown, ReferenceMissing, TooManyTags
-from roadstead.metadata import audit, contents, events, manifests, repositories, tags
+from roadstead.errors import Conflict, DigestMismatch, InUse, ManifestUnknown, ReferenceMissing, TooManyTags
+from roadstead.metadata import artifacts, audit, contents, events, manifests, repositories, tags
 from roadstead.metadata.audit import NewAudit
 from roadstead.metadata.database import Database
 from roadstead.metadata.events import NewEvent
@@ -33,6 +33,7 @@ from roadstead.registry.seams import Seams
 
 TAGS_LIMIT = 100
 _MISSING_SHOWN = 20
+_WHOLE_LIMIT = 1000
 
 
 class Pushed(msgspec.Struct, frozen=True):
@@ -218,6 +219,86 @@ class Manifests:
         )
         audit.add(connection, _audited(actor, self._clock(), Operation.DELETE, name, tag_name, place, f"from {tag.digest}"))
         return True
+
+    async def delete_whole(self, actor: Actor, name: RepositoryName, digest: Digest) -> None:
+        """Delete a manifest with its tags, with what speaks about it (signatures), and with the parts of an index that nothing else names.
+
+        What an index names goes with that index alone: raises InUse. Raises ManifestUnknown and what `locate` raises too. Of more than
+        `_WHOLE_LIMIT` manifests the rest stays, untagged.
+        """
+        place = await self._repositories.locate(actor, name, Action.DELETE)
+        repository_id = place.repository_id
+        if repository_id is None or not await self._database.write(partial(self._delete_whole, actor, name, place, repository_id, digest)):
+            raise unknown(name, digest)
+
+    def _delete_whole(
+        self, actor: Actor, name: RepositoryName, place: PlaceRow, repository_id: int, digest: Digest, connection: Connection
+    ) -> bool:
+        manifest_id = manifests.find_id(connection, repository_id, digest)
+        if manifest_id is None:
+            return False
+        if artifacts.is_named(connection, manifest_id):
+            raise InUse(f"{digest!s} is part of an index; delete that first.")
+        waiting = {manifest_id: digest}
+        for _ in range(_WHOLE_LIMIT):
+            if not waiting:
+                break
+            manifest_id, digest = waiting.popitem()
+            speaking, parts = artifacts.dependents(connection, repository_id, manifest_id, digest)
+            self._delete_manifest(actor, name, place, repository_id, digest, connection)
+            waiting |= speaking | artifacts.unused(connection, parts)
+        return True
+
+    async def add_tag(self, actor: Actor, name: RepositoryName, reference: Reference, tag: TagName) -> None:
+        """Let a tag that is not there point to a manifest. Raises Conflict if it is there, ManifestUnknown, and what `locate` raises."""
+        place = await self._repositories.locate(actor, name, Action.PUSH)
+        repository_id = place.repository_id
+        if repository_id is None:
+            raise unknown(name, reference)
+        await self._database.write(partial(self._add_tag, actor, name, place, repository_id, reference, tag))
+
+    def _add_tag(
+        self,
+        actor: Actor,
+        name: RepositoryName,
+        place: PlaceRow,
+        repository_id: int,
+        reference: Reference,
+        tag: TagName,
+        connection: Connection,
+    ) -> None:
+        digest = self._digest_of(connection, repository_id, reference)
+        manifest_id = None if digest is None else manifests.find_id(connection, repository_id, digest)
+        if digest is None or manifest_id is None:
+            raise unknown(name, reference)
+        now = self._clock()
+        if not tags.create(connection, repository_id, tag, manifest_id, digest, actor.account_id, now):
+            raise Conflict(f"There is a tag {tag!s} already.")
+        happened = self._happened("tag.pointed", actor, place, repository_id, manifest_id=manifest_id, tag=str(tag), new_digest=str(digest))
+        events.add(connection, happened)
+        audit.add(connection, _audited(actor, now, Operation.CREATE, name, tag, place, f"to {digest}"))
+
+    async def remove_tag(self, actor: Actor, name: RepositoryName, reference: Reference, tag: TagName) -> None:
+        """Delete a tag of the manifest that `reference` names. Raises ManifestUnknown if it points elsewhere, and what `locate` raises."""
+        place = await self._repositories.locate(actor, name, Action.DELETE)
+        repository_id = place.repository_id
+
+        def work(connection: Connection) -> bool:
+            if repository_id is None:
+                return False
+            found = tags.find(connection, repository_id, tag)
+            if found is None or found.digest != self._digest_of(connection, repository_id, reference):
+                return False
+            return self._delete_tag(actor, name, place, repository_id, tag, connection)
+
+        if not await self._database.write(work):
+            raise ManifestUnknown(f"There is no tag {tag!s} of {reference!s} in {name!s}.")
+
+    def _digest_of(self, connection: Connection, repository_id: int, reference: Reference) -> Digest | None:
+        if isinstance(reference, Digest):
+            return reference
+        found = tags.find(connection, repository_id, reference)
+        return None if found is None else found.digest
 
     def _happened(self, kind: str, actor: Actor, place: PlaceRow, repository_id: int, **what: int | str | None) -> NewEvent:
         return NewEvent(

@@ -6,8 +6,12 @@ from roadstead.access.clock import Clock, system_clock
 from roadstead.access.configuration import Configuration
 from roadstead.content.store import ContentStore
 from roadstead.metadata.database import Database
+from roadstead.registry.artifacts import Artifacts
 from roadstead.registry.blobs import Blobs
+from roadstead.registry.configs import Configs
+from roadstead.registry.copies import Copies
 from roadstead.registry.manifests import Manifests
+from roadstead.registry.overview import Overview
 from roadstead.registry.projects import Projects
 from roadstead.registry.pulls import PullCounter
 from roadstead.registry.quotas import Quotas
@@ -40,4 +44,7 @@ class Registry:
         self.uploads = Uploads(database, store, self.repositories, self.blobs, self.quotas, clock)
         self.manifests = Manifests(database, self.repositories, self.pulls, rules, seams, clock)
         self.tags = Tags(database, self.repositories)
+        self.artifacts = Artifacts(database, self.repositories, Configs(store))
+        self.copies = Copies(database, self.repositories, self.blobs, self.manifests)
+        self.overview = Overview(database, self.projects)
         self.referrers = Referrers(database, self.repositories)

@@ -1,6 +1,8 @@
-"""Finding the repository that a request is about, and whether the actor may do there what it asks."""
+"""Finding the repository that a request is about, and whether the actor may do there what it asks; listing, describing, removing them."""
 
 from __future__ import annotations
+
+from typing import Final
 
 import msgspec
 from sqlalchemy import Connection
@@ -12,13 +14,17 @@ from roadstead.access.clock import Clock
 from roadstead.access.configuration import Configuration
 from roadstead.access.policy import Project
 from roadstead.access.rights import Rights
-from roadstead.errors import RepositoryUnknown
-from roadstead.metadata import audit, projects, repositories
+from roadstead.errors import InvalidInput, RepositoryUnknown
+from roadstead.metadata import audit, contents, events, manifests, projects, quotas, repositories, tags
 from roadstead.metadata.database import Database
-from roadstead.metadata.repositories import PlaceRow, RepositorySelects
+from roadstead.metadata.events import NewEvent
+from roadstead.metadata.listing import Listing
+from roadstead.metadata.repositories import PlaceRow, RepositoryRow, RepositorySelects
 from roadstead.oci.reference import RepositoryName
 from roadstead.registry.quotas import limit_of
 from roadstead.registry.rules import Rules
+
+_LONGEST_DESCRIPTION: Final = 64 * 1024
 
 
 class Repositories:
@@ -75,6 +81,74 @@ class Repositories:
         """Up to `limit` names, after `after`, of repositories that hold something and that the actor may see."""
         scope = policy.visible_projects(actor)
         return await self._database.read(lambda connection: repositories.catalog(connection, scope, after, limit))
+
+    async def visible(self, actor: Actor, listing: Listing) -> tuple[list[RepositoryRow], int]:
+        """A page of the repositories that hold something and that the actor may see, and how many there are. Raises InvalidInput."""
+        scope = policy.visible_projects(actor)
+        return await self._database.read(lambda connection: repositories.page(connection, scope, listing))
+
+    async def of_project(self, actor: Actor, project: str, listing: Listing) -> tuple[list[RepositoryRow], int]:
+        """As `visible`, of one project. Raises ProjectUnknown and what the policy raises."""
+        row = await self._database.read(lambda connection: projects.find(connection, project))
+        if row is None:
+            raise policy.absent(actor, project)
+        await self._rights.require(actor, Action.SEE, Project(row.id, row.name, row.public))
+        scope = policy.visible_projects(actor)
+        return await self._database.read(lambda connection: repositories.page(connection, scope, listing, row.id))
+
+    async def get(self, actor: Actor, name: RepositoryName) -> RepositoryRow:
+        """One repository, also if it holds nothing (any more). Raises what `require` raises."""
+        repository_id = await self.require(actor, name, Action.SEE)
+        row = await self._database.read(lambda connection: repositories.get(connection, repository_id))
+        if row is None:
+            raise unknown(name)
+        return row
+
+    async def describe(self, actor: Actor, name: RepositoryName, description: str) -> None:
+        """Set what is said of a repository (text, at most 64 KiB). Raises InvalidInput and what `require` raises."""
+        if len(description.encode()) > _LONGEST_DESCRIPTION:
+            raise InvalidInput(f"A description has at most {_LONGEST_DESCRIPTION} bytes.")
+        place = await self.locate(actor, name, Action.DESCRIBE)
+        now = self._clock()
+
+        def work(connection: Connection) -> bool:
+            if place.repository_id is None or not repositories.describe(connection, place.repository_id, description, now):
+                return False
+            said = audited(actor, now, Operation.UPDATE, ResourceType.REPOSITORY, name, project_id=place.project_id, detail="description")
+            audit.add(connection, said)
+            return True
+
+        if not await self._database.write(work):
+            raise unknown(name)
+
+    async def remove(self, actor: Actor, name: RepositoryName) -> None:
+        """Delete a repository with all that is in it; what is pushed by that name from now on comes into a new one.
+
+        One event tells of it, and none of each manifest. Its blobs become loose, as those of a deleted manifest do. Raises what
+        `require` raises.
+        """
+        place = await self.locate(actor, name, Action.DELETE)
+
+        def work(connection: Connection) -> bool:
+            return place.repository_id is not None and self._remove(connection, actor, place.project_id, place.repository_id, name)
+
+        if not await self._database.write(work):
+            raise unknown(name)
+
+    def _remove(self, connection: Connection, actor: Actor, project_id: int, repository_id: int, name: RepositoryName) -> bool:
+        now = self._clock()
+        if not repositories.hold(connection, repository_id):
+            return False
+        contents.touch_repository(connection, repository_id, now)
+        tags.remove_all(connection, repository_id, actor.account_id, now)
+        gone = manifests.delete_all(connection, repository_id, now)
+        repositories.delete(connection, repository_id, now)
+        quotas.free_repository(connection, repository_id)
+        happened = NewEvent("repository.deleted", now, actor.account_id, project_id, repository_id)
+        events.add(connection, happened)
+        said = f"with {gone} manifests"
+        audit.add(connection, audited(actor, now, Operation.DELETE, ResourceType.REPOSITORY, name, project_id=project_id, detail=said))
+        return True
 
 
 def _pushing(actor: Actor, name: RepositoryName) -> Actor:

@@ -6,14 +6,15 @@ import asyncio
 from datetime import UTC, datetime
 from importlib.metadata import version
 
+from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 
 from roadstead.apis.harbor.call import Calling
-from roadstead.apis.harbor.wire import Answer, Moment, Nouns
+from roadstead.apis.harbor.wire import Answer, Moment
 from roadstead.errors import RoadsteadError
 from roadstead.serving.health import Check
 
-router = Nouns(tags=["start"])
+router = APIRouter(tags=["start"])
 
 
 class Part(Answer):
@@ -37,7 +38,7 @@ async def ping() -> str:
     return "Pong"
 
 
-@router.get("/health")
+@router.get("/health", response_model_exclude_none=True)
 async def health(call: Calling) -> Health:
     """Try every part of the system."""
     parts = await asyncio.gather(*(_try(name, check) for name, check in call.checks.items()))
@@ -79,7 +80,7 @@ SPOKEN = "v2.12.0"
 """The version of Harbor's API that clients are to take this for; some look at it before they dare to ask."""
 
 
-@router.get("/systeminfo")
+@router.get("/systeminfo", response_model_exclude_none=True)
 async def systeminfo(call: Calling) -> General:
     """Tell what this registry is."""
     public = General(auth_mode="db_auth", primary_auth_mode=False, self_registration=False, banner_message="", harbor_version=SPOKEN)
