@@ -45,6 +45,7 @@ from roadstead.upkeep.uploads import expire_uploads
 _STREAMS = 16  # threads of a worker that read ranges of files
 _FLUSH_SECONDS = 1.0  # what a process that is killed may lose of pulls, last uses and notes of the audit log
 _EXPIRE_UPLOADS_SECONDS = 60.0
+_FORGET_SECONDS = 600.0
 _COLLECT_SECONDS = 3600.0  # unreferenced blobs count in their project until they are collected
 _COMPACT_QUOTAS_SECONDS = 60.0
 _RECOUNT_QUOTAS_SECONDS = 24 * 3600.0
@@ -172,6 +173,8 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
             "collect": (partial(collect, database, store, rules, system_clock), _COLLECT_SECONDS),
             "compact quotas": (partial(compact_entries, database), _COMPACT_QUOTAS_SECONDS),
             "recount quotas": (partial(recount, database, system_clock), _RECOUNT_QUOTAS_SECONDS),
+            "forget failed logins": (access.throttle.purge, _FORGET_SECONDS),
+            "forget sessions": (access.sessions.purge, _FORGET_SECONDS),
             "export audit": _export(system, stack),
             "purge audit": (partial(purge_audit, access.audit, access.configuration, system_clock), _PURGE_AUDIT_SECONDS),
         }

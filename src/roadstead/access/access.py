@@ -12,6 +12,7 @@ from roadstead.access.people import People
 from roadstead.access.robots import Robots
 from roadstead.access.sessions import Sessions
 from roadstead.access.sources import Sources
+from roadstead.access.throttle import Throttle
 from roadstead.access.vault import Vault
 from roadstead.metadata.database import Database
 
@@ -22,8 +23,16 @@ class Access:
     def __init__(self, database: Database, vault: Vault, *, create_projects_on_push: bool = False, clock: Clock = system_clock) -> None:
         self.configuration = Configuration(database, clock)
         self.audit = Audit(database, clock)
-        self.accounts = Accounts(database, vault, create_projects_on_push=create_projects_on_push, clock=clock, audit=self.audit)
-        self.people = People(database, clock)
+        self.throttle = Throttle(database, vault, clock)
+        self.accounts = Accounts(
+            database,
+            vault,
+            create_projects_on_push=create_projects_on_push,
+            clock=clock,
+            audit=self.audit,
+            throttle=self.throttle,
+        )
+        self.people = People(database, clock, self.throttle)
         self.credentials = Credentials(database, clock)
         self.robots = Robots(database, clock, self.configuration)
         self.identities = Identities(database, clock)

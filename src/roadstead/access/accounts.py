@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -22,9 +23,10 @@ from roadstead.access.rights import Rights
 from roadstead.access.robots import read_permissions
 from roadstead.access.secret import FOR_TOOLS, hash_secret, hint, kind_of, looks_like_secret, make_secret
 from roadstead.access.signing import SigningKeys
+from roadstead.access.throttle import Throttle
 from roadstead.access.tokens import LIFETIME_SECONDS, Grant, Tokens, normalise
 from roadstead.access.vault import Vault
-from roadstead.errors import Refused, Unauthenticated
+from roadstead.errors import Refused, TooManyRequests, Unauthenticated
 from roadstead.metadata import accounts as rows
 from roadstead.metadata import audit as log
 from roadstead.metadata import credentials
@@ -50,6 +52,7 @@ class Accounts:
         create_projects_on_push: bool,
         clock: Clock = system_clock,
         audit: Audit | None = None,
+        throttle: Throttle | None = None,
     ) -> None:
         self._database = database
         self._selects = AccountSelects(database)
@@ -61,12 +64,13 @@ class Accounts:
         self._create_projects_on_push = create_projects_on_push
         self._clock = clock
         self._audit = audit or Audit(database, clock)
+        self._throttle = throttle or Throttle(database, vault, clock)
         self._uses: dict[int, tuple[datetime, str]] = {}
 
     async def by_password(self, name: str, password: str, address: str = "") -> Actor:
         """The actor with this name and password, or secret of a credential; no name and no password is anonymous.
 
-        Raises Unauthenticated, which never says what was wrong.
+        Raises Unauthenticated, which never says what was wrong, and TooManyRequests after many failures (see `throttle`).
         """
         if not name and not password:
             # containers/image (podman, skopeo, apptainer) sends an empty pair where it has no credentials.
@@ -74,7 +78,9 @@ class Accounts:
         try:
             actor, how = await self._proven(name, password, address)
         except Refused as refusal:
-            self._audit.failed_login(name, address, refusal.message)
+            # How long to wait differs from one to the next, and would keep equal entries apart.
+            reason = "had to wait after failures" if isinstance(refusal, TooManyRequests) else refusal.message
+            self._audit.failed_login(name, address, reason)
             raise
         self._audit.login(actor, how)
         return actor
@@ -87,7 +93,9 @@ class Accounts:
                 raise Unauthenticated("The user name or password is wrong.")
             return self._with_credential(account, address), str(kind_of(password))
         account = await self._selects.by_name(name)
-        if not await self._passwords.check(account, name, password) or account is None:
+        familiar = self._passwords.familiar(account, name, password)
+        check = partial(self._passwords.check, account, name, password)
+        if not await self._throttle.attempt(name, password, address, check, familiar=familiar) or account is None:
             raise Unauthenticated("The user name or password is wrong.")
         return self._actor(account, None, address), "password"
 

@@ -12,13 +12,15 @@ from typing import Annotated, Final, Literal
 import msgspec
 import structlog
 from msgspec import Meta
+from sqlalchemy import Connection
 
 from roadstead.access import policy
 from roadstead.access.actor import Action, Actor
+from roadstead.access.audit import Operation, ResourceType, audited
 from roadstead.access.clock import Clock, system_clock
 from roadstead.access.policy import Creation
 from roadstead.errors import InvalidInput
-from roadstead.metadata import configuration
+from roadstead.metadata import audit, configuration
 from roadstead.metadata.database import Database
 
 log = structlog.get_logger()
@@ -106,7 +108,14 @@ class Configuration:
         checked = _check({key: value for key, value in wanted.items() if value is not None})
         stored = {key: None if wanted[key] is None else msgspec.json.encode(getattr(checked, key)).decode() for key in wanted}
         now = self._clock()
-        await self._database.write(lambda connection: configuration.change(connection, stored, now))
+
+        def work(connection: Connection) -> None:
+            configuration.change(connection, stored, now)
+            for key, value in stored.items():
+                detail = "the default" if value is None else value
+                audit.add(connection, audited(actor, now, Operation.UPDATE, ResourceType.CONFIGURATION, key, detail=detail))
+
+        await self._database.write(work)
         return await self._read()
 
     async def present(self) -> Values:

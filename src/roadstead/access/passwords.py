@@ -1,5 +1,7 @@
 """Passwords: hashed by argon2id in a thread, a few at a time; one that was right is remembered for a short while.
 
+For half a day one that was right is *familiar*: it is hashed again, but need not wait behind failed logins.
+
 What is remembered is a keyed hash of name and password, together with the stored hash that it was checked against: a changed
 password is refused at the next request. What was wrong is never remembered.
 """
@@ -9,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import math
 import secrets
 import time
 from collections import OrderedDict
@@ -22,6 +25,7 @@ from roadstead.errors import InvalidAccount
 from roadstead.metadata.accounts import AccountState
 
 _REMEMBERED_SECONDS: Final = 60.0
+_FAMILIAR_SECONDS: Final = 12 * 3600.0
 _REMEMBERED_LIMIT: Final = 4096
 _LONGEST: Final = 4096
 SHORTEST: Final = 10
@@ -83,8 +87,8 @@ class PasswordChecker:
         stored = (account.password_hash if account else None) or self._nobody
         if len(password) > _LONGEST:
             return False
-        known = hmac.digest(self._key, f"{name}\0{password}".encode(), hashlib.sha256)
-        if self._recall(known, stored):
+        known = self._known(name, password)
+        if self._recall(known, stored, _REMEMBERED_SECONDS):
             return account is not None
         right = await asyncio.get_running_loop().run_in_executor(self._threads, _verify, stored, password)
         if right and account is not None:
@@ -92,12 +96,22 @@ class PasswordChecker:
             return True
         return False
 
-    def _recall(self, known: bytes, stored: str) -> bool:
-        until, against = self._remembered.get(known, (0.0, ""))
-        return until > time.monotonic() and hmac.compare_digest(against, stored)
+    def familiar(self, account: AccountState | None, name: str, password: str) -> bool:
+        """Whether `password` was the account's not long ago, and it has had no other since."""
+        if account is None or account.password_hash is None or len(password) > _LONGEST:
+            return False
+        return self._recall(self._known(name, password), account.password_hash, _FAMILIAR_SECONDS)
+
+    def _known(self, name: str, password: str) -> bytes:
+        return hmac.digest(self._key, f"{name}\0{password}".encode(), hashlib.sha256)
+
+    def _recall(self, known: bytes, stored: str, seconds: float) -> bool:
+        at, against = self._remembered.get(known, (-math.inf, ""))
+        return time.monotonic() - at < seconds and hmac.compare_digest(against, stored)
 
     def _remember(self, known: bytes, stored: str) -> None:
-        self._remembered[known] = (time.monotonic() + _REMEMBERED_SECONDS, stored)
+        self._remembered[known] = (time.monotonic(), stored)
+        self._remembered.move_to_end(known)
         while len(self._remembered) > _REMEMBERED_LIMIT:
             self._remembered.popitem(last=False)
 

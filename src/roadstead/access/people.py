@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from functools import partial
 from typing import Final
 
 from sqlalchemy import Connection
@@ -13,6 +14,7 @@ from roadstead.access.actor import Action, Actor, Limits
 from roadstead.access.audit import Operation, ResourceType, audited
 from roadstead.access.clock import Clock, system_clock
 from roadstead.access.passwords import PasswordChecker, hash_password, require_good_password
+from roadstead.access.throttle import Throttle
 from roadstead.errors import Conflict, Denied, InvalidAccount, NotFound, Unauthenticated
 from roadstead.metadata import accounts, audit, credentials, groups, identities
 from roadstead.metadata.accounts import LOCAL, AccountRow, AccountSelects
@@ -30,10 +32,11 @@ def is_name(name: str) -> bool:
 class People:
     """See the module's docstring. Every change by an administrator; `set_password` by the account's own holder too."""
 
-    def __init__(self, database: Database, clock: Clock = system_clock) -> None:
+    def __init__(self, database: Database, clock: Clock = system_clock, throttle: Throttle | None = None) -> None:
         self._database = database
         self._selects = AccountSelects(database)
         self._passwords = PasswordChecker()
+        self._throttle = throttle
         self._clock = clock
 
     async def add(
@@ -132,7 +135,7 @@ class People:
         if actor.account_id == account_id:
             if actor.limits != Limits() or actor.scope is not None or actor.robot is not None:
                 raise Denied("A password is changed by who knows it, not by a token.")
-            await self._require_password(row, old or "")
+            await self._require_password(actor, row, old or "")
         else:
             policy.require_on_system(actor, Action.ADMINISTER)
         if row.source != LOCAL:
@@ -152,9 +155,12 @@ class People:
 
         await self._database.write(work)
 
-    async def _require_password(self, row: AccountRow, password: str) -> None:
+    async def _require_password(self, actor: Actor, row: AccountRow, password: str) -> None:
+        """A session that was left open is no way to guess the password either."""
         state = await self._selects.by_name(row.name)
-        if not await self._passwords.check(state, row.name, password):
+        check = partial(self._passwords.check, state, row.name, password)
+        right = await (check() if self._throttle is None else self._throttle.attempt(row.name, password, actor.address, check))
+        if not right:
             raise Unauthenticated("The present password is wrong.")
 
     async def _change_other(self, actor: Actor, account_id: int, detail: str, **values: object) -> None:

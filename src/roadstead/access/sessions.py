@@ -16,12 +16,13 @@ from sqlalchemy import Connection
 
 from roadstead.access.accounts import Accounts
 from roadstead.access.actor import Actor, Level
+from roadstead.access.audit import Operation, ResourceType, audited
 from roadstead.access.clock import Clock, system_clock
 from roadstead.access.configuration import Configuration, Values
 from roadstead.access.credentials import require_owner
 from roadstead.access.secret import hash_secret, hint, kind_of, looks_like_secret, make_secret
 from roadstead.errors import Denied, NotFound, Unauthenticated
-from roadstead.metadata import credentials
+from roadstead.metadata import accounts, audit, credentials
 from roadstead.metadata.credentials import CredentialRow
 from roadstead.metadata.database import Database
 
@@ -70,6 +71,7 @@ class Sessions:
                 now=now,
             )
             credentials.used(connection, {added: (now, actor.address)})
+            audit.add(connection, audited(actor, now, Operation.CREATE, ResourceType.SESSION, actor.name, detail=client[:_CLIENT_LIMIT]))
 
         await self._database.write(work)
         return secret
@@ -98,6 +100,7 @@ class Sessions:
             if row is None or row.kind != KIND:
                 raise NotFound("There is no such session.")
             credentials.revoke(connection, account_id, now, credential_id=session_id)
+            self._audit_end(connection, actor, account_id, f"session {session_id}")
 
         await self._database.write(work)
 
@@ -105,19 +108,39 @@ class Sessions:
         """End every session of the account, the one in use among them; returns how many."""
         require_owner(actor, account_id)
         now = self._clock()
-        return await self._database.write(lambda connection: credentials.revoke(connection, account_id, now, kind=KIND))
 
-    async def close(self, secret: str) -> None:
+        def work(connection: Connection) -> int:
+            ended = credentials.revoke(connection, account_id, now, kind=KIND)
+            if ended:
+                self._audit_end(connection, actor, account_id, "all sessions")
+            return ended
+
+        return await self._database.write(work)
+
+    async def close(self, secret: str, address: str = "") -> None:
         """End the session with this secret: who has the secret may. Nothing happens if it has ended already."""
         row, now = await self._row(secret), self._clock()
-        if row is not None:
-            account_id, credential_id = row.account_id, row.id
-            await self._database.write(lambda connection: credentials.revoke(connection, account_id, now, credential_id=credential_id))
+        if row is None:
+            return
+        ended = row
+
+        def work(connection: Connection) -> None:
+            account = accounts.get(connection, ended.account_id)
+            if credentials.revoke(connection, ended.account_id, now, credential_id=ended.id) and account is not None:
+                whose = Actor(account.id, account.name, address=address)
+                audit.add(connection, audited(whose, now, Operation.LOGOUT, ResourceType.SESSION, account.name))
+
+        await self._database.write(work)
 
     async def purge(self) -> int:
         """Remove the rows of sessions that ended a day ago or earlier; returns how many."""
         before = self._clock() - _KEPT
         return await self._database.write(lambda connection: credentials.purge(connection, KIND, before), durable=False)
+
+    def _audit_end(self, connection: Connection, actor: Actor, account_id: int, what: str) -> None:
+        account = accounts.get(connection, account_id)
+        name = str(account_id) if account is None else account.name
+        audit.add(connection, audited(actor, self._clock(), Operation.DELETE, ResourceType.SESSION, name, detail=what))
 
     async def _row(self, secret: str) -> CredentialRow | None:
         if not looks_like_secret(secret) or kind_of(secret) != KIND:

@@ -8,6 +8,7 @@ from functools import partial
 
 import msgspec
 import pytest
+from sqlalchemy import select
 
 from roadstead.access.actor import ANONYMOUS, SYSTEM, Actor
 from roadstead.access.configuration import DEFAULTS, Configuration, Values
@@ -16,6 +17,7 @@ from roadstead.access.robots import NewRobot, Robots
 from roadstead.errors import Denied, InvalidInput, RoadsteadError, Unauthenticated
 from roadstead.metadata import configuration as rows
 from roadstead.metadata.database import Database
+from roadstead.metadata.schema import audit_log
 from roadstead.registry.projects import Projects
 from tests.support.factories import BEGINNING, ManualClock
 
@@ -91,6 +93,13 @@ async def test_what_another_version_has_written_does_no_harm(configuration: Conf
 
 def test_every_key_survives_being_stored() -> None:
     assert msgspec.convert(msgspec.to_builtins(DEFAULTS), Values) == DEFAULTS
+
+
+async def test_the_audit_log_says_what_was_set(configuration: Configuration, database: Database, admin: Actor) -> None:
+    await configuration.change(admin, {"session_timeout": 5, "pull_limit_per_account": None})
+    query = select(audit_log.c.actor, audit_log.c.action, audit_log.c.resource, audit_log.c.detail).order_by(audit_log.c.resource)
+    logged = await database.read(lambda connection: [tuple(row) for row in connection.execute(query)])
+    assert logged == [("admin", "update", "pull_limit_per_account", "the default"), ("admin", "update", "session_timeout", "5")]
 
 
 # --- obeyed -------------------------------------------------------------------------------------------------------------------------

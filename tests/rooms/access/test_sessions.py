@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
+import msgspec
 import pytest
+from sqlalchemy import select
 
 from roadstead.access.access import Access
 from roadstead.access.actor import ANONYMOUS, SYSTEM, Actor, Level, Limits, RobotRights
@@ -15,6 +17,7 @@ from roadstead.access.vault import Vault
 from roadstead.errors import Denied, NotFound, Unauthenticated
 from roadstead.metadata import credentials
 from roadstead.metadata.database import Database
+from roadstead.metadata.schema import audit_log
 from tests.support.factories import ManualClock, narrowed
 
 MINUTE = timedelta(minutes=1)
@@ -206,6 +209,26 @@ async def test_what_ended_long_ago_is_removed(access: Access, user: Actor, clock
     assert await access.sessions.purge() == 1
     assert len(await access.credentials.tokens(user, user.account_id or 0)) == 1, token
     assert await ended(access, living)
+
+
+async def test_the_audit_log_says_when_sessions_begin_and_end(access: Access, user: Actor, database: Database) -> None:
+    here = msgspec.structs.replace(user, address="192.0.2.7")
+    await access.sessions.close(await access.sessions.open(here, "Firefox"), "192.0.2.8")
+    await access.sessions.open(here, "Chrome")
+    await end_it(access, user, await access.sessions.open(here, "Opera"))
+    assert await access.sessions.end_all(SYSTEM, user.account_id or 0) == 1
+    assert await access.sessions.end_all(SYSTEM, user.account_id or 0) == 0
+    columns = (audit_log.c.action, audit_log.c.actor, audit_log.c.address, audit_log.c.resource)
+    query = select(*columns).where(audit_log.c.resource_type == "session").order_by(audit_log.c.id)
+    logged = await database.read(lambda connection: [tuple(row) for row in connection.execute(query)])
+    assert logged == [
+        ("create", "ada", "192.0.2.7", "ada"),
+        ("logout", "ada", "192.0.2.8", "ada"),
+        ("create", "ada", "192.0.2.7", "ada"),
+        ("create", "ada", "192.0.2.7", "ada"),
+        ("delete", "ada", "", "ada"),
+        ("delete", "system", "", "ada"),
+    ]
 
 
 # --- CSRF ---------------------------------------------------------------------------------------------------------------------------

@@ -96,7 +96,7 @@ class LoginDoor:
         secret = await self._access.sessions.open(actor, request.header(b"user-agent") or "")
         old = session_secret(request)
         if old is not None:
-            await self._access.sessions.close(old)
+            await self._access.sessions.close(old, request.address)
         return _leave(target, [session_cookie(request, secret), *Session(actor, secret).csrf_headers()])
 
     async def _log_out(self, request: Request, _: str) -> Response:
@@ -105,7 +105,7 @@ class LoginDoor:
         if session is not None:
             form = {} if request.method in SAFE else await _form(request)
             require_csrf(session, request, form.get(CSRF_FIELD, ""))
-            await self._access.sessions.close(session.secret)
+            await self._access.sessions.close(session.secret, request.address)
         return _leave(None, [ended_cookie(request)])
 
     async def _leave_for_provider(self, request: Request, source: str) -> Response:
