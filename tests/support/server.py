@@ -167,3 +167,13 @@ def listening(port: int, address: str = "127.0.0.1") -> bool:
     """Whether something accepts connections on this port, of the loopback interface unless another address is given."""
     with socket.socket() as probe:
         return probe.connect_ex((address, port)) == 0
+
+
+def children(pid: int) -> set[int]:
+    """The processes that the process has started."""
+    return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+
+
+def job_keepers(server: RoadsteadServer) -> set[int]:
+    """The process that keeps a server's job worker running, if it is there."""
+    return {child for child in children(server.pid) if Path(f"/proc/{child}/comm").read_text() == "job-keeper\n"}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
+import msgspec
 from sqlalchemy import Connection
 
 from roadstead.access import policy
@@ -19,8 +21,10 @@ from roadstead.errors import Conflict, Denied, InvalidAccount, NotFound, Unauthe
 from roadstead.metadata import accounts, audit, credentials, groups, identities
 from roadstead.metadata.accounts import LOCAL, AccountRow, AccountSelects
 from roadstead.metadata.database import Database
+from roadstead.metadata.listing import Filter, Listing, Match
 
 _NAME: Final = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9._@-]{0,98}[a-zA-Z0-9])?")
+_LONGEST: Final = 255
 _RESERVED: Final = frozenset({"anonymous", "system", "robot"})
 
 
@@ -86,6 +90,20 @@ class People:
         policy.require_on_system(actor, Action.ADMINISTER)
         return await self._database.read(accounts.people)
 
+    async def page(self, actor: Actor, listing: Listing) -> tuple[Sequence[AccountRow], int]:
+        """A page of the accounts of people, and how many there are on all, for administrators. Raises InvalidInput."""
+        policy.require_on_system(actor, Action.ADMINISTER)
+        return await self._database.read(lambda connection: accounts.page(connection, listing))
+
+    async def search(self, actor: Actor, text: str, listing: Listing) -> tuple[Sequence[AccountRow], int]:
+        """People whose name has `text` in it, for everybody who has an account: who shares a project must find whom to share it with."""
+        if actor.anonymous:
+            raise Unauthenticated
+        if actor.robot is not None or actor.scope is not None or actor.limits.project_ids is not None:
+            raise Denied("People are looked up by people.")
+        named = msgspec.structs.replace(listing, filters=(*listing.filters, Filter("name", Match.CONTAINS, (text,))))
+        return await self._database.read(lambda connection: accounts.page(connection, named))
+
     async def get(self, actor: Actor, account_id: int) -> AccountRow:
         """One account: one's own, or any for administrators. Raises NotFound."""
         if actor.account_id != account_id:
@@ -108,6 +126,29 @@ class People:
         """Disable an account, or enable it again. It stops at its next request; browser sessions end for good."""
         disabled_at = self._clock() if disabled else None
         await self._change_other(actor, account_id, "disabled" if disabled else "enabled", disabled_at=disabled_at)
+
+    async def change_profile(
+        self, actor: Actor, account_id: int, *, email: str | None = None, real_name: str | None = None, comment: str | None = None
+    ) -> None:
+        """Change what is given of how an account is described: one's own, not by a narrower token, or anybody's as an administrator."""
+        if actor.account_id != account_id:
+            policy.require_on_system(actor, Action.ADMINISTER)
+        elif actor.limits != Limits() or actor.scope is not None or actor.robot is not None:
+            raise Denied("A profile is changed by its owner or with a token of level admin, not with a narrower one.")
+        row, now = await self._found(account_id), self._clock()
+        wanted = {"email": email, "real_name": real_name, "comment": comment}
+        values = {key: value for key, value in wanted.items() if value is not None}
+        if any(len(value) > _LONGEST for value in values.values()):
+            raise InvalidAccount(f"What describes an account has at most {_LONGEST} characters.")
+        if not values:
+            return
+
+        def work(connection: Connection) -> None:
+            accounts.change(connection, account_id, **values)
+            detail = f"{', '.join(values)} changed"
+            audit.add(connection, audited(actor, now, Operation.UPDATE, ResourceType.USER, row.name, detail=detail))
+
+        await self._database.write(work)
 
     async def remove(self, actor: Actor, account_id: int) -> None:
         """End an account with all its credentials. Its id stays in the history."""

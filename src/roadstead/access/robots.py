@@ -28,6 +28,7 @@ from roadstead.access.secret import hash_secret, hint, make_secret
 from roadstead.errors import Conflict, Denied, InvalidAccount, NotFound, ProjectUnknown
 from roadstead.metadata import accounts, audit, credentials, projects, robots
 from roadstead.metadata.database import Database
+from roadstead.metadata.listing import Listing
 from roadstead.metadata.robots import RobotRow
 
 PREFIX: Final = "robot$"
@@ -62,7 +63,7 @@ class NewRobot(msgspec.Struct, frozen=True):
     duration_days: int | None = FOREVER
 
 
-_PROJECT_ACTIONS: Final[dict[tuple[str, str], frozenset[Action]]] = {
+PROJECT_ACTIONS: Final[dict[tuple[str, str], frozenset[Action]]] = {
     ("repository", "pull"): frozenset({Action.PULL, Action.SEE}),
     ("repository", "push"): frozenset({Action.PUSH, Action.SEE}),
     ("repository", "list"): frozenset({Action.SEE}),
@@ -86,7 +87,11 @@ _PROJECT_ACTIONS: Final[dict[tuple[str, str], frozenset[Action]]] = {
     ("log", "list"): frozenset({Action.SEE_AUDIT}),
     ("quota", "read"): frozenset({Action.SEE_QUOTA}),
 }
-_SYSTEM_ACTIONS: Final = {("project", "create"): frozenset({Action.CREATE_PROJECTS})}
+"""What Harbor calls a permission in a project → what it allows."""
+
+SYSTEM_ACTIONS: Final = {("project", "create"): frozenset({Action.CREATE_PROJECTS})}
+"""The same, of the system."""
+
 _NOTHING: Final[frozenset[Action]] = frozenset()
 
 
@@ -99,9 +104,9 @@ def read_permissions(stored: str) -> RobotRights:
         for one in permission.access:
             if one.effect == "allow" and permission.kind == "project":
                 before = by_project.get(permission.namespace, _NOTHING)
-                by_project[permission.namespace] = before | _PROJECT_ACTIONS.get((one.resource, one.action), _NOTHING)
+                by_project[permission.namespace] = before | PROJECT_ACTIONS.get((one.resource, one.action), _NOTHING)
             elif one.effect == "allow":
-                system |= _SYSTEM_ACTIONS.get((one.resource, one.action), _NOTHING)
+                system |= SYSTEM_ACTIONS.get((one.resource, one.action), _NOTHING)
     return RobotRights(by_project, system)
 
 
@@ -168,6 +173,11 @@ class Robots:
         """The robots of a project, or of the system."""
         found = await self._require(actor, project, Action.SEE_ROBOTS)
         return await self._database.read(lambda connection: robots.of_project(connection, found.id if found else None))
+
+    async def page(self, actor: Actor, project: str | None, listing: Listing) -> tuple[Sequence[RobotRow], int]:
+        """As `list`, as far as the listing asks for them, and how many there are on all pages. Raises InvalidInput."""
+        found = await self._require(actor, project, Action.SEE_ROBOTS)
+        return await self._database.read(lambda connection: robots.page(connection, found.id if found else None, listing))
 
     async def change(
         self,

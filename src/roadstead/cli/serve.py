@@ -9,8 +9,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,13 +22,13 @@ from granian.constants import HTTPModes, Interfaces, Loops, SSLProtocols
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
+from roadstead.cli.beside import job_worker
 from roadstead.cli.patient import PatientServer
 from roadstead.errors import Misconfigured
 from roadstead.serving.tls import Identity, Source, fingerprint, host_text
 from roadstead.serving.tls_authority import SelfSigned, load_certificate
 from roadstead.settings import Settings
 
-_RESTART_SECONDS = 2.0
 _STOP_SECONDS = 10
 _LAST_YEAR = timedelta(days=365)
 _BUFFER = 64 * 1024  # bytes that a connection may hold for a slow client; the default of 408 KiB takes 0.3 GB for 500 stalled pulls
@@ -48,7 +46,9 @@ def run(settings: Settings) -> None:
 
         password = asyncio.run(prepare(settings))
         _greet(settings, password)
-        with _job_worker():
+        # Everything is imported now: the processes that are forked from here on share it, and do not look through it for garbage.
+        gc.freeze()
+        with job_worker(settings, _STOP_SECONDS):
             if source is None or identity is None:
                 _server(settings).serve()
             else:
@@ -106,7 +106,6 @@ def _follow(teller: _Teller, seconds: float, stopping: threading.Event) -> None:
 def _server(settings: Settings, identity: Identity | None = None) -> PatientServer:
     """The HTTP workers as forks of this process: they share the memory of all that is imported, and start at once."""
     multiprocessing.set_start_method("fork")
-    gc.freeze()
     host, port = settings.address
     return PatientServer(
         "roadstead.app:create",
@@ -177,30 +176,3 @@ def _memory_folder() -> Iterator[Path]:
     with TemporaryDirectory(prefix=f"{ours}{os.getpid()}-", dir=memory, ignore_cleanup_errors=True) as mine:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = mine
         yield Path(mine)
-
-
-@contextmanager
-def _job_worker() -> Iterator[None]:
-    """One `roadstead worker` as a child process, started again if it dies."""
-    stopping = threading.Event()
-    keeper = threading.Thread(target=_keep_running, args=(stopping,), name="job-worker-keeper", daemon=True)
-    keeper.start()
-    try:
-        yield
-    finally:
-        stopping.set()
-        keeper.join(_STOP_SECONDS * 2)
-
-
-def _keep_running(stopping: threading.Event) -> None:
-    while not stopping.is_set():
-        process = subprocess.Popen([sys.executable, "-m", "roadstead", "worker"], stdin=subprocess.DEVNULL)
-        while process.poll() is None and not stopping.wait(0.2):
-            pass
-        if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(_STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-        stopping.wait(_RESTART_SECONDS)

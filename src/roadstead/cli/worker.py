@@ -16,7 +16,7 @@ _PR_SET_PDEATHSIG = 1
 
 def run(settings: Settings) -> None:
     """Work until SIGTERM or SIGINT."""
-    _end_with_parent()
+    end_with_parent()
     asyncio.run(_run(settings))
 
 
@@ -27,7 +27,7 @@ async def _run(settings: Settings) -> None:
     await work(settings, stop)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Ask the kernel for SIGTERM when the server that started us is killed (prctl(2))."""
     if sys.platform == "linux" and os.getppid() != 1:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

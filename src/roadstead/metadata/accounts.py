@@ -9,6 +9,7 @@ import msgspec
 from sqlalchemy import Connection, and_, bindparam, func, select, update
 
 from roadstead.metadata.database import Database
+from roadstead.metadata.listing import Fields, Listing, Sort, listed
 from roadstead.metadata.schema import accounts, credentials, from_microseconds, robots
 from roadstead.metadata.statements import insert_new
 
@@ -153,10 +154,26 @@ def get(connection: Connection, account_id: int) -> AccountRow | None:
     return None if row is None else AccountRow(*tuple(row))
 
 
+_FIELDS = Fields(
+    {
+        field: accounts.c[field]
+        for field in ("id", "name", "source", "is_admin", "email", "real_name", "comment", "created_at", "disabled_at")
+    },
+    accounts.c.id,
+    (Sort("name"),),
+)
+_PERSON = (accounts.c.kind == "user", accounts.c.deleted_at.is_(None))
+
+
+def page(connection: Connection, listing: Listing) -> tuple[list[AccountRow], int]:
+    """The accounts of people that the listing asks for, and how many there are on all pages. Raises InvalidInput."""
+    rows, total = listed(connection, select(*_ROW).where(*_PERSON), _FIELDS, listing)
+    return [AccountRow(*tuple(row)) for row in rows], total
+
+
 def people(connection: Connection) -> list[AccountRow]:
     """Every account of a person, by name."""
-    mine = (accounts.c.kind == "user", accounts.c.deleted_at.is_(None))
-    return [AccountRow(*tuple(row)) for row in connection.execute(select(*_ROW).where(*mine).order_by(accounts.c.name))]
+    return [AccountRow(*tuple(row)) for row in connection.execute(select(*_ROW).where(*_PERSON).order_by(accounts.c.name))]
 
 
 def add(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, exists, func, literal_column, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, exists, func, literal, literal_column, not_, or_, select, update
 
 from roadstead.metadata.database import Database
+from roadstead.metadata.listing import Fields, Listing, Sort, listed
 from roadstead.metadata.schema import account_groups, accounts, groups, members
 from roadstead.metadata.statements import insert_new
 
@@ -51,26 +53,58 @@ class MemberSelects:
         return [(row[0], bool(row[1])) for row in rows]
 
 
+_HOLDER = func.coalesce(accounts.c.name, groups.c.name)
 _ROWS = (
     select(
         members.c.id,
         members.c.project_id,
         members.c.account_id,
         members.c.group_id,
-        func.coalesce(accounts.c.name, groups.c.name),
+        _HOLDER,
         members.c.role,
         members.c.path,
         members.c.path_prefix,
     )
-    .select_from(members)
-    .outerjoin(accounts, accounts.c.id == members.c.account_id)
-    .outerjoin(groups, groups.c.id == members.c.group_id)
+    .select_from(members.outerjoin(accounts, accounts.c.id == members.c.account_id).outerjoin(groups, groups.c.id == members.c.group_id))
+    .where(accounts.c.deleted_at.is_(None))
 )
+_FIELDS = Fields({"id": members.c.id, "holder": _HOLDER, "role": members.c.role, "path": members.c.path}, members.c.id, (Sort("id"),))
+_WHOLE = and_(members.c.path == "", members.c.path_prefix.is_(True))
 
 
 def of_project(connection: Connection, project_id: int) -> list[MemberRow]:
     """Every membership of a project, in the order of their ids."""
     return [MemberRow(*row) for row in connection.execute(_ROWS.where(members.c.project_id == project_id).order_by(members.c.id))]
+
+
+def page(connection: Connection, project_id: int, listing: Listing, *, whole: bool) -> tuple[list[MemberRow], int]:
+    """Memberships of a project that the listing asks for: of the `whole` project, or below a path; and how many on all pages."""
+    statement = _ROWS.where(members.c.project_id == project_id, _WHOLE if whole else not_(_WHOLE))
+    rows, total = listed(connection, statement, _FIELDS, listing)
+    return [MemberRow(*tuple(row)) for row in rows], total
+
+
+def counts(connection: Connection, project_id: int) -> dict[str, int]:
+    """How many members of the whole project have each role; a role that nobody has is left out."""
+    statement = (
+        select(members.c.role, func.count())
+        .outerjoin(accounts, accounts.c.id == members.c.account_id)
+        .where(members.c.project_id == project_id, _WHOLE, accounts.c.deleted_at.is_(None))
+    )
+    return {row[0]: row[1] for row in connection.execute(statement.group_by(members.c.role))}
+
+
+def roles_in(connection: Connection, account_id: int, project_ids: Iterable[int]) -> list[tuple[int, str]]:
+    """Which roles an account has in the whole of some of these projects, itself or by its groups: (project's id, role)."""
+    mine = held_by(literal(account_id, members.c.account_id.type))
+    statement = select(members.c.project_id, members.c.role).where(members.c.project_id.in_(list(project_ids)), _WHOLE, mine)
+    return [(row[0], row[1]) for row in connection.execute(statement)]
+
+
+def group_id(connection: Connection, which: str | int) -> int | None:
+    """The id of the group of that name, or of that id, if there is one."""
+    statement = select(groups.c.id).where(groups.c.id == which if isinstance(which, int) else groups.c.name == which)
+    return connection.execute(statement).scalar()
 
 
 def find(connection: Connection, project_id: int, member_id: int) -> MemberRow | None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, exists, literal, select, true, update
+from sqlalchemy import ColumnElement, Connection, exists, func, literal, select, true, update
 
+from roadstead.metadata.listing import Fields, Listing, Sort, listed
 from roadstead.metadata.members import covers, held_by
-from roadstead.metadata.schema import members, projects, repositories
+from roadstead.metadata.schema import accounts, manifests, members, projects, repositories
 from roadstead.metadata.statements import insert_new
 
 
@@ -63,10 +64,52 @@ class ProjectScope(msgspec.Struct, frozen=True):
 _ROWS = select(*(projects.c[field] for field in ProjectRow.__struct_fields__)).where(projects.c.deleted_at.is_(None))
 
 
+class ProjectDetails(ProjectRow, frozen=True):
+    """One live project, the name of its owner, and how many repositories hold something in it that the reader may see."""
+
+    owner: str | None
+    repositories: int
+
+
+_OWNER = select(accounts.c.name).where(accounts.c.id == projects.c.owner_id).scalar_subquery()
+_FIELDS = Fields(
+    {**{field: projects.c[field] for field in ("id", "name", "public", "owner_id", "created_at", "updated_at")}, "owner": _OWNER},
+    projects.c.id,
+    (Sort("name"),),
+)
+
+
 def find(connection: Connection, name: str) -> ProjectRow | None:
     """The live project of that name."""
     row = connection.execute(_ROWS.where(projects.c.name == name)).first()
     return None if row is None else ProjectRow(*row)
+
+
+def get(connection: Connection, project_id: int) -> ProjectRow | None:
+    """The live project of that id."""
+    row = connection.execute(_ROWS.where(projects.c.id == project_id)).first()
+    return None if row is None else ProjectRow(*row)
+
+
+def details(connection: Connection, scope: ProjectScope, project_id: int) -> ProjectDetails | None:
+    """A live project that the scope shows."""
+    statement = _ROWS.add_columns(_OWNER, _filled(scope)).where(scope.of_projects(), projects.c.id == project_id)
+    row = connection.execute(statement).first()
+    return None if row is None else ProjectDetails(*tuple(row))
+
+
+def page(connection: Connection, scope: ProjectScope, listing: Listing) -> tuple[list[ProjectDetails], int]:
+    """The live projects that the scope shows and the listing asks for, and how many there are on all pages. Raises InvalidInput."""
+    statement = _ROWS.add_columns(_OWNER, _filled(scope)).where(scope.of_projects())
+    rows, total = listed(connection, statement, _FIELDS, listing)
+    return [ProjectDetails(*tuple(row)) for row in rows], total
+
+
+def _filled(scope: ProjectScope) -> ColumnElement[int]:
+    """How many repositories of a project hold a manifest, of those that the scope shows."""
+    holds = exists().where(manifests.c.repository_id == repositories.c.id, manifests.c.deleted_at.is_(None))
+    mine = (repositories.c.project_id == projects.c.id, repositories.c.deleted_at.is_(None), holds, scope.condition())
+    return select(func.count()).select_from(repositories).where(*mine).correlate(projects).scalar_subquery()
 
 
 def visible(connection: Connection, scope: ProjectScope) -> list[ProjectRow]:

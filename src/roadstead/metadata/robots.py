@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Connection, select, update
+from sqlalchemy import ColumnElement, Connection, select, update
 
+from roadstead.metadata.listing import Fields, Listing, Sort, listed
 from roadstead.metadata.schema import accounts, projects, robots
 
 
@@ -44,9 +45,7 @@ _ROWS = (
         robots.c.updated_at,
         accounts.c.disabled_at,
     )
-    .select_from(robots)
-    .join(accounts, accounts.c.id == robots.c.account_id)
-    .outerjoin(projects, projects.c.id == robots.c.project_id)
+    .select_from(robots.join(accounts, accounts.c.id == robots.c.account_id).outerjoin(projects, projects.c.id == robots.c.project_id))
     .where(accounts.c.deleted_at.is_(None))
 )
 
@@ -78,8 +77,33 @@ def get(connection: Connection, account_id: int) -> RobotRow | None:
 
 def of_project(connection: Connection, project_id: int | None) -> list[RobotRow]:
     """The robots of a project, or (None) of the system, in the order of their ids."""
-    mine = robots.c.project_id.is_(None) if project_id is None else robots.c.project_id == project_id
-    return [RobotRow(*tuple(row)) for row in connection.execute(_ROWS.where(mine).order_by(accounts.c.id))]
+    return [RobotRow(*tuple(row)) for row in connection.execute(_ROWS.where(_of(project_id)).order_by(accounts.c.id))]
+
+
+_FIELDS = Fields(
+    {
+        "id": accounts.c.id,
+        "name": accounts.c.name,
+        "short_name": robots.c.short_name,
+        "description": robots.c.description,
+        "created_at": accounts.c.created_at,
+        "updated_at": robots.c.updated_at,
+        "expires_at": robots.c.expires_at,
+        "disabled_at": accounts.c.disabled_at,
+    },
+    accounts.c.id,
+    (Sort("id"),),
+)
+
+
+def page(connection: Connection, project_id: int | None, listing: Listing) -> tuple[list[RobotRow], int]:
+    """As `of_project`, as far as the listing asks for them, and how many there are on all pages. Raises InvalidInput."""
+    rows, total = listed(connection, _ROWS.where(_of(project_id)), _FIELDS, listing)
+    return [RobotRow(*tuple(row)) for row in rows], total
+
+
+def _of(project_id: int | None) -> ColumnElement[bool]:
+    return robots.c.project_id.is_(None) if project_id is None else robots.c.project_id == project_id
 
 
 def change(connection: Connection, account_id: int, **values: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Final
 
@@ -15,11 +16,12 @@ from roadstead.access.clock import Clock
 from roadstead.access.configuration import Configuration
 from roadstead.access.policy import Project
 from roadstead.access.rights import Rights
-from roadstead.errors import Conflict, InUse, InvalidAccount, InvalidName, NotFound
+from roadstead.errors import Conflict, InUse, InvalidAccount, InvalidName, NotFound, ProjectUnknown
 from roadstead.metadata import accounts, audit, credentials, members, projects, repositories, robots
 from roadstead.metadata.database import Database
+from roadstead.metadata.listing import Listing
 from roadstead.metadata.members import MemberRow
-from roadstead.metadata.projects import ProjectRow
+from roadstead.metadata.projects import ProjectDetails, ProjectRow
 from roadstead.oci.reference import RepositoryName
 from roadstead.registry.quotas import limit_of
 
@@ -78,20 +80,56 @@ class Projects:
 
         await self._database.write(work)
 
-    async def get(self, actor: Actor, name: str, action: Action = Action.SEE) -> ProjectRow:
-        """The project, if the actor may do `action` there. Raises ProjectUnknown and what the policy raises."""
-        row = await self._database.read(lambda connection: projects.find(connection, name))
+    async def get(self, actor: Actor, which: str | int, action: Action = Action.SEE) -> ProjectRow:
+        """The project of that name or id, if the actor may do `action` there. Raises ProjectUnknown and what the policy raises."""
+        row = await self._database.read(
+            lambda connection: projects.get(connection, which) if isinstance(which, int) else projects.find(connection, which)
+        )
         if row is None:
-            raise policy.absent(actor, name)
-        await self._rights.require(actor, action, Project(row.id, row.name, row.public))
+            raise policy.absent(actor, str(which))
+        try:
+            await self._rights.require(actor, action, Project(row.id, row.name, row.public))
+        except ProjectUnknown:
+            # In the words of the question: an id must not tell a name.
+            raise policy.absent(actor, str(which)) from None
         return row
+
+    async def page(self, actor: Actor, listing: Listing) -> tuple[list[ProjectDetails], int]:
+        """A page of the projects that the actor may see, and how many there are on all. Raises InvalidInput."""
+        scope = policy.visible_projects(actor)
+        return await self._database.read(lambda connection: projects.page(connection, scope, listing))
+
+    async def details(self, actor: Actor, which: str | int) -> ProjectDetails:
+        """As `get`, with what a page about the project shows."""
+        row = await self.get(actor, which)
+        scope = policy.visible_projects(actor)
+        found = await self._database.read(lambda connection: projects.details(connection, scope, row.id))
+        if found is None:
+            raise policy.absent(actor, str(which))
+        return found
+
+    async def roles(self, actor: Actor, project_ids: Iterable[int]) -> dict[int, frozenset[Role]]:
+        """The actor's own roles in the whole of each of these projects; an administrator is as good as every project's own."""
+        ids = tuple(project_ids)
+        account_id = actor.account_id
+        if actor.is_admin:
+            return dict.fromkeys(ids, frozenset({Role.PROJECT_ADMIN}))
+        if account_id is None or actor.robot is not None:
+            return dict.fromkeys(ids, frozenset())
+        held = await self._database.read(lambda connection: members.roles_in(connection, account_id, ids))
+        return {one: frozenset(Role(role) for project_id, role in held if project_id == one) for one in ids}
+
+    async def permitted(self, actor: Actor, which: str | int) -> frozenset[Action]:
+        """Everything that the actor may do in the project. Raises as `get`."""
+        row = await self.get(actor, which)
+        return await self._rights.permitted(actor, Project(row.id, row.name, row.public))
 
     async def visible(self, actor: Actor) -> list[ProjectRow]:
         """The projects that the actor may see, by name."""
         scope = policy.visible_projects(actor)
         return await self._database.read(lambda connection: projects.visible(connection, scope))
 
-    async def change(self, actor: Actor, name: str, *, public: bool | None = None, description: str | None = None) -> None:
+    async def change(self, actor: Actor, name: str | int, *, public: bool | None = None, description: str | None = None) -> None:
         """Change what is given."""
         row = await self.get(actor, name, Action.CONFIGURE)
         wanted = {"public": public, "description": description}
@@ -104,7 +142,12 @@ class Projects:
 
         await self._database.write(work)
 
-    async def remove(self, actor: Actor, name: str) -> None:
+    async def filled(self, actor: Actor, which: str | int) -> int:
+        """How many repositories of the project hold images, for those who may remove it: with any it cannot be removed."""
+        row = await self.get(actor, which, Action.REMOVE)
+        return await self._database.read(lambda connection: repositories.filled(connection, row.id))
+
+    async def remove(self, actor: Actor, name: str | int) -> None:
         """Delete a project that holds no images any more, with its robots. Raises InUse if it does."""
         row = await self.get(actor, name, Action.REMOVE)
         now = self._clock()
@@ -112,7 +155,7 @@ class Projects:
         def work(connection: Connection) -> None:
             filled = repositories.filled(connection, row.id)
             if filled:
-                raise InUse(f"The project {name!r} still holds {filled} repositories; delete their images first.")
+                raise InUse(f"The project {row.name!r} still holds {filled} repositories; delete their images first.")
             # Their permissions name the project, and another may have that name later.
             for robot in robots.of_project(connection, row.id):
                 credentials.revoke(connection, robot.id, now)
@@ -129,24 +172,57 @@ class Projects:
         row = await self.get(actor, name, Action.SEE_MEMBERS)
         return await self._database.read(lambda connection: members.of_project(connection, row.id))
 
-    async def add_member(self, actor: Actor, name: str, account: str, role: Role, path: str = "*") -> MemberRow:
-        """Give an account a role in the project, in one repository at `path`, or below a folder (`team/*`).
+    async def members_page(self, actor: Actor, which: str | int, listing: Listing, *, whole: bool = True) -> tuple[list[MemberRow], int]:
+        """A page of the members of the `whole` project, or else of the grants on paths in it; and how many on all. Raises InvalidInput."""
+        row = await self.get(actor, which, Action.SEE_MEMBERS)
+        return await self._database.read(lambda connection: members.page(connection, row.id, listing, whole=whole))
+
+    async def member(self, actor: Actor, which: str | int, member_id: int) -> MemberRow:
+        """One membership. Raises NotFound."""
+        row = await self.get(actor, which, Action.SEE_MEMBERS)
+        found = await self._database.read(lambda connection: members.find(connection, row.id, member_id))
+        if found is None:
+            raise NotFound("There is no such member.")
+        return found
+
+    async def member_counts(self, actor: Actor, which: str | int) -> dict[Role, int]:
+        """How many members of the whole project have each role."""
+        row = await self.get(actor, which, Action.SEE_MEMBERS)
+        found = await self._database.read(lambda connection: members.counts(connection, row.id))
+        return {role: found.get(role, 0) for role in Role}
+
+    async def add_member(self, actor: Actor, name: str | int, account: str | int, role: Role, path: str = "*") -> MemberRow:
+        """Give the account of that name or id a role in the project, in one repository at `path`, or below a folder (`team/*`).
 
         Raises InvalidAccount for a bad path, NotFound for no such account, Conflict if it has a role there.
         """
+
+        def find(connection: Connection) -> int | None:
+            found = accounts.get(connection, account) if isinstance(account, int) else accounts.find(connection, account)
+            return found.id if found is not None and found.kind == "user" else None
+
+        return await self._join(actor, name, "account", account, find, role, path)
+
+    async def add_group(self, actor: Actor, name: str | int, group: str | int, role: Role, path: str = "*") -> MemberRow:
+        """As `add_member`, for everybody in the group of that name or id."""
+        return await self._join(actor, name, "group", group, lambda connection: members.group_id(connection, group), role, path)
+
+    async def _join(
+        self, actor: Actor, name: str | int, kind: str, holder: str | int, find: Callable[[Connection], int | None], role: Role, path: str
+    ) -> MemberRow:
         row = await self.get(actor, name, Action.SET_MEMBERS)
         stored, prefix = _stored_path(path)
         now = self._clock()
 
         def work(connection: Connection) -> MemberRow:
-            holder = accounts.find(connection, account)
-            if holder is None or holder.kind != "user":
-                raise NotFound(f"There is no account {account!r}.")
+            holder_id = find(connection)
+            if holder_id is None:
+                raise NotFound(f"There is no {kind} {holder!r}.")
             added = members.add(
                 connection,
                 row.id,
-                account_id=holder.id,
-                group_id=None,
+                account_id=holder_id if kind == "account" else None,
+                group_id=holder_id if kind == "group" else None,
                 role=role,
                 now=now,
                 path=stored,
@@ -154,13 +230,13 @@ class Projects:
             )
             found = None if added is None else members.find(connection, row.id, added)
             if found is None:
-                raise Conflict(f"{account!r} has a role there already; change or end that one.")
+                raise Conflict(f"The {kind} {holder!r} has a role there already; change or end that one.")
             _audit_member(connection, actor, now, Operation.CREATE, row, found)
             return found
 
         return await self._database.write(work)
 
-    async def set_role(self, actor: Actor, name: str, member_id: int, role: Role) -> None:
+    async def set_role(self, actor: Actor, name: str | int, member_id: int, role: Role) -> None:
         """Change a membership's role. Raises NotFound."""
         row = await self.get(actor, name, Action.SET_MEMBERS)
         now = self._clock()
@@ -174,7 +250,7 @@ class Projects:
 
         await self._database.write(work)
 
-    async def remove_member(self, actor: Actor, name: str, member_id: int) -> None:
+    async def remove_member(self, actor: Actor, name: str | int, member_id: int) -> None:
         """End a membership. Raises NotFound."""
         row = await self.get(actor, name, Action.SET_MEMBERS)
         now = self._clock()

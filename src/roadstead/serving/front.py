@@ -6,10 +6,10 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
-from roadstead.errors import ClientFault, ContentDamaged, RoadsteadError
+from roadstead.errors import ClientFault, ContentDamaged, NotOffered, RoadsteadError
 from roadstead.serving.observation import BYTES_IN, BYTES_OUT, DAMAGED, RequestIds, log, observe
 from roadstead.serving.request import Receive, Request, Scope, Send, Site
-from roadstead.serving.response import Response, send_response, text_response
+from roadstead.serving.response import Response, send_response, text_error, text_response
 
 
 class Door(Protocol):
@@ -81,6 +81,7 @@ class Front:
 
     async def _ask(self, door: Door, request: Request) -> Response:
         try:
+            request.require_host()
             return await door.handle(request)
         except RoadsteadError as error:
             _alarm(error)
@@ -94,7 +95,7 @@ class Front:
 
     def _rendered(self, door: Door, error: RoadsteadError, request: Request) -> Response:
         response = door.render(error, request)
-        if response.status >= 500:
+        if response.status >= 500 and not isinstance(error, NotOffered):  # what is not offered is no failure of ours
             log.error("request failed", request_id=request.id, route=request.route, path=request.path, error=error.message)
         return response
 
@@ -146,4 +147,4 @@ class PlainDoor:
 
     def render(self, error: RoadsteadError, request: Request) -> Response:
         """A line of text."""
-        return text_response(500, f"{error.message} (request {request.id})")
+        return text_error(error, request.id)

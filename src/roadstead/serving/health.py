@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from roadstead.errors import RoadsteadError
 from roadstead.serving.observation import render_metrics
 from roadstead.serving.request import Request
-from roadstead.serving.response import Response, json_response, text_response
+from roadstead.serving.response import Response, json_response, text_error, text_response
 
 Check = Callable[[], Awaitable[None]]
 
@@ -47,7 +47,7 @@ class HealthDoor:
 
     def render(self, error: RoadsteadError, request: Request) -> Response:
         """A line of text."""
-        return text_response(500, error.message)
+        return text_error(error, request.id)
 
 
 class MetricsDoor:
@@ -61,4 +61,4 @@ class MetricsDoor:
 
     def render(self, error: RoadsteadError, request: Request) -> Response:
         """A line of text."""
-        return text_response(500, error.message)
+        return text_error(error, request.id)

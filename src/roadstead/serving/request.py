@@ -100,18 +100,27 @@ class Request:
                 raise too_large
         return b"".join(chunks)
 
+    def require_host(self) -> None:
+        """Raise InvalidInput where the client's word for this registry is no host (RFC 9112 §3.2); one that is missing is not missed."""
+        host = self._host()
+        if host and not self._site.public_url and not _HOST.fullmatch(host):
+            raise InvalidInput("The Host header of this request is not the name of a host.")
+
     @property
     def base_url(self) -> str:
         """The address that the client uses for this registry, without a final slash."""
         if self._site.public_url:
             return self._site.public_url
-        scheme, host = self.scope["scheme"], self.header(b"host") or ""
+        scheme, host = self.scope["scheme"], self._host()
         if self._from_trusted_proxy():
             forwarded = _first(self.header(b"x-forwarded-proto"))
             scheme = forwarded if forwarded in ("http", "https") else scheme
-            host = _first(self.header(b"x-forwarded-host")) or host
         # It goes into headers and pages, so what is no host does not: a quote would begin a parameter of its own in a challenge.
         return f"{scheme}://{host if _HOST.fullmatch(host) else 'localhost'}"
+
+    def _host(self) -> str:
+        forwarded = _first(self.header(b"x-forwarded-host")) if self._from_trusted_proxy() else None
+        return forwarded or self.header(b"host") or ""
 
     @property
     def address(self) -> str:

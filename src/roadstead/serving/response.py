@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from roadstead.content.store import Chunks, Elsewhere, LocalFile, Opened, Stream
-from roadstead.errors import ContentDamaged
+from roadstead.errors import ContentDamaged, InvalidInput, RoadsteadError
 from roadstead.serving.request import Scope, Send
 
 Headers = list[tuple[bytes, bytes]]
@@ -45,6 +45,13 @@ def json_response(status: int, value: object, headers: Headers | None = None) ->
 def text_response(status: int, text: str) -> Response:
     """A line for people."""
     return Response(status, [(b"content-type", b"text/plain; charset=utf-8")], text.encode() + b"\n")
+
+
+def text_error(error: RoadsteadError, request_id: str) -> Response:
+    """An error as a line for people; failures of our own name the request's id, for the administrator's log."""
+    if isinstance(error, InvalidInput):
+        return text_response(400, error.message)
+    return text_response(500, f"{error.message} (request {request_id})")
 
 
 def content_response(status: int, headers: Headers, content: Opened) -> Response:

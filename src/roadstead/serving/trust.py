@@ -14,10 +14,10 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from roadstead.errors import RoadsteadError
+from roadstead.errors import InvalidInput, RoadsteadError
 from roadstead.serving.front import Door
 from roadstead.serving.request import Request
-from roadstead.serving.response import Headers, Response, text_response
+from roadstead.serving.response import Headers, Response, text_error, text_response
 from roadstead.serving.tls import Source, authority_name, covers, fingerprint
 from roadstead.serving.tls_authority import SelfSigned, load_certificate
 
@@ -61,10 +61,11 @@ class TrustDoor:
 
     async def _for_host(self, request: Request, source: SelfSigned, certificate: x509.Certificate) -> Response:
         host = request.base_url.partition("://")[2].lower()
+        request.require_host()
         try:
             name = authority_name(host)
         except ValueError:
-            return text_response(400, "The Host header of this request is not the name of a host.")
+            raise InvalidInput("The Host header of this request is not the name of a host.") from None
         names = await asyncio.to_thread(source.names)
         if not covers(names, name):
             return text_response(421, f"The certificate of this registry is not for that name, but for {', '.join(names)}.")
@@ -75,6 +76,8 @@ class TrustDoor:
 
     def render(self, error: RoadsteadError, request: Request) -> Response:
         """A line of text."""
+        if isinstance(error, InvalidInput):
+            return text_error(error, request.id)
         return text_response(500, f"The registry's authority cannot be read; its log says why. (request {request.id})")
 
 

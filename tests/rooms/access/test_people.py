@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from roadstead.access.accounts import Accounts
-from roadstead.access.actor import ANONYMOUS, SYSTEM, Actor, Level
+from roadstead.access.actor import ANONYMOUS, SYSTEM, Actor, Level, Limits, RobotRights
 from roadstead.access.credentials import Credentials
 from roadstead.access.people import People
 from roadstead.access.vault import Vault
-from roadstead.errors import Conflict, Denied, InvalidAccount, NotFound, Unauthenticated
+from roadstead.errors import Conflict, Denied, InvalidAccount, InvalidInput, NotFound, Unauthenticated
 from roadstead.metadata.database import Database
-from tests.support.factories import ManualClock
+from roadstead.metadata.listing import Filter, Listing, Match, Page
+from tests.support.factories import ManualClock, narrowed
 
 GOOD, BETTER = "correct horse battery", "staple of another kind"
 
@@ -177,3 +179,42 @@ async def test_a_removed_account_frees_its_name_and_leaves_nothing(
     assert again.id != grace.id
     assert await credentials.tokens(admin, again.id) == []
     assert [one.name for one in await people.list(admin)] == ["admin", "grace"]
+
+
+async def test_people_are_listed_by_pages(people: People, admin: Actor, user: Actor) -> None:
+    await people.add(admin, "grace", GOOD, email="grace@example.org")
+    rows, total = await people.page(admin, Listing(page=Page(1, 2)))
+    assert ([row.name for row in rows], total) == (["ada", "admin"], 3)
+    rows, total = await people.page(admin, Listing((Filter("email", Match.CONTAINS, ("example",)),)))
+    assert ([row.name for row in rows], total) == (["grace"], 1)
+    with pytest.raises(InvalidInput):
+        await people.page(admin, Listing((Filter("password_hash", Match.CONTAINS, ("a",)),)))
+    with pytest.raises(Denied):
+        await people.page(user, Listing())
+
+
+async def test_people_are_looked_up_by_people(people: People, admin: Actor, user: Actor) -> None:
+    rows, total = await people.search(user, "AD", Listing())
+    assert ([row.name for row in rows], total) == (["ada", "admin"], 2)
+    with pytest.raises(Unauthenticated):
+        await people.search(ANONYMOUS, "a", Listing())
+    for narrow in (narrowed(user, {}), msgspec.structs.replace(user, robot=RobotRights({}))):
+        with pytest.raises(Denied):
+            await people.search(narrow, "a", Listing())
+
+
+async def test_a_profile_is_changed_by_its_owner_and_administrators(people: People, admin: Actor, user: Actor) -> None:
+    assert user.account_id is not None
+    await people.change_profile(user, user.account_id, email="ada@example.org", real_name="Ada")
+    await people.change_profile(admin, user.account_id, comment="engines", real_name="")
+    row = await people.get(admin, user.account_id)
+    assert (row.email, row.real_name, row.comment) == ("ada@example.org", "", "engines")
+    with pytest.raises(InvalidAccount):
+        await people.change_profile(user, user.account_id, comment="x" * 256)
+    for narrow in (narrowed(user, {}), msgspec.structs.replace(user, limits=Limits(Level.WRITE))):
+        with pytest.raises(Denied):
+            await people.change_profile(narrow, user.account_id, comment="x")
+    with pytest.raises(Denied):
+        await people.change_profile(user, admin.account_id or 0, comment="x")
+    with pytest.raises(NotFound):
+        await people.change_profile(admin, 2**40, comment="x")

@@ -13,6 +13,7 @@ from roadstead.access.robots import Access, NewRobot, Permission, Robots, read_p
 from roadstead.access.vault import Vault
 from roadstead.errors import Conflict, Denied, InvalidAccount, NotFound, ProjectUnknown, Unauthenticated
 from roadstead.metadata.database import Database
+from roadstead.metadata.listing import Filter, Listing, Match, Page, Sort
 from roadstead.registry.registry import Registry
 from tests.support.factories import APP, VAULT, ManualClock
 
@@ -209,3 +210,16 @@ def test_what_roadstead_has_no_word_for_allows_nothing() -> None:
     assert not denied.system
     system = read_permissions(msgspec.json.encode(of("/", Access("project", "create"), kind="system")).decode())
     assert system.system == {Action.CREATE_PROJECTS}
+
+
+async def test_robots_are_listed_by_pages(robots: Robots, registry: Registry, user: Actor) -> None:
+    for name in ("one", "two", "three"):
+        await robots.add(SYSTEM, NewRobot(name, "vault", of("vault", PULL)))
+    await robots.add(SYSTEM, NewRobot("four", None, ()))
+    rows, total = await robots.page(SYSTEM, "vault", Listing(sort=(Sort("short_name"),), page=Page(1, 2)))
+    assert ([row.short_name for row in rows], total) == (["one", "three"], 3)
+    rows, total = await robots.page(SYSTEM, None, Listing((Filter("name", Match.CONTAINS, ("four",)),)))
+    assert ([row.name for row in rows], total) == (["robot$four"], 1)
+    for project in (None, "vault"):
+        with pytest.raises((Denied, ProjectUnknown)):
+            await robots.page(user, project, Listing())

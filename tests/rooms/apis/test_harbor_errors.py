@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from roadstead.apis.harbor.errors import TABLE, MethodNotAllowed, render
-from roadstead.errors import Denied, InUse, RoadsteadError, StoreFailed, TooManyRequests, Unauthenticated
+from roadstead.errors import Denied, InUse, NotOffered, RoadsteadError, StoreFailed, TooManyRequests, Unauthenticated
 from tests.rooms.apis.test_distribution_errors import EVERY
 
 # src/lib/errors/const.go of Harbor, as far as its management API answers them.
@@ -51,7 +51,8 @@ def test_the_body_is_harbors() -> None:
 
 def test_our_own_failures_name_the_request() -> None:
     assert b"(request id1)" in bytes(render(StoreFailed(), "id1").body)  # type: ignore[arg-type]
-    assert b"id1" not in bytes(render(Denied(), "id1").body)  # type: ignore[arg-type]
+    for other in (Denied(), NotOffered()):
+        assert b"id1" not in bytes(render(other, "id1").body)  # type: ignore[arg-type]
 
 
 def test_a_refusal_says_when_to_come_back() -> None:

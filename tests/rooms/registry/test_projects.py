@@ -6,18 +6,31 @@ import pytest
 from sqlalchemy import Connection
 
 from roadstead.access.actor import ANONYMOUS, SYSTEM, Action, Actor, Limits, RobotRights, Role
+from roadstead.access.people import People
 from roadstead.access.robots import Access, NewRobot, Permission, Robots
-from roadstead.errors import BlobUnknown, Conflict, Denied, InvalidAccount, InvalidName, NotFound, ProjectUnknown, Unauthenticated
+from roadstead.errors import (
+    BlobUnknown,
+    Conflict,
+    Denied,
+    InvalidAccount,
+    InvalidInput,
+    InvalidName,
+    NotFound,
+    ProjectUnknown,
+    Unauthenticated,
+)
 from roadstead.metadata import members
 from roadstead.metadata.database import Database
 from roadstead.metadata.schema import account_groups, groups
 from roadstead.oci.reference import RepositoryName
+from roadstead.registry.listing import Filter, Listing, Match, Page, Sort
 from roadstead.registry.registry import Registry
 from tests.conftest import add_account
 from tests.support.factories import APP, BEGINNING, VAULT, ManualClock, blob, image, push_blob, push_image
 
 TEAM, TEAM_DEEP, OTHER = (RepositoryName(f"vault/{path}") for path in ("team/app", "team/a/b", "teamster/app"))
 LAYER = blob("a layer")
+EVERYTHING = Listing(page=Page(1, 100))
 
 
 async def may(registry: Registry, actor: Actor, name: RepositoryName) -> set[Action]:
@@ -261,3 +274,122 @@ async def test_what_listings_show(registry: Registry, admin: Actor, user: Actor)
     for actor in seen["public"]:
         assert await registry.repositories.catalog(actor, None, 10) == [APP]
         assert [row.name for row in await registry.projects.visible(actor)] == ["library"]
+
+
+# --- listings -----------------------------------------------------------------------------------------------------------------------
+
+
+async def names_of(registry: Registry, actor: Actor, listing: Listing = EVERYTHING) -> list[str]:
+    rows, total = await registry.projects.page(actor, listing)
+    assert total >= len(rows)
+    return [row.name for row in rows]
+
+
+async def test_a_listing_shows_what_may_be_seen_and_is_asked_for(registry: Registry, admin: Actor, user: Actor) -> None:
+    await registry.projects.add(admin, "climate", public=True)
+    await registry.projects.add(admin, "clinic")
+    await registry.projects.add_member(admin, "vault", "ada", Role.GUEST, "team/*")
+    assert await names_of(registry, admin) == ["climate", "clinic", "library", "vault"]
+    assert await names_of(registry, user) == ["climate", "library", "vault"]
+    assert await names_of(registry, ANONYMOUS) == ["climate", "library"]
+    contains = Filter("name", Match.CONTAINS, ("cli",))
+    assert await names_of(registry, user, Listing((contains,))) == ["climate"]
+    assert await names_of(registry, admin, Listing((contains, Filter("public", Match.EQUAL, ("false",))))) == ["clinic"]
+    assert await names_of(registry, admin, Listing((Filter("owner", Match.EQUAL, ("admin",)),), (Sort("id", True),))) == [
+        "clinic",
+        "climate",
+    ]
+    rows, total = await registry.projects.page(admin, Listing(page=Page(2, 3)))
+    assert ([row.name for row in rows], total) == (["vault"], 4)
+    with pytest.raises(InvalidInput):
+        await registry.projects.page(admin, Listing(sort=(Sort("deleted_at"),)))
+
+
+async def test_the_count_of_repositories_is_of_those_that_may_be_seen(registry: Registry, admin: Actor, user: Actor) -> None:
+    for name in (TEAM, TEAM_DEEP, OTHER):
+        await push_image(registry, admin, name, image(), "1")
+    await push_blob(registry, admin, RepositoryName("vault/empty"), LAYER)
+    await registry.projects.add_member(admin, "vault", "ada", Role.GUEST, "team/*")
+    assert [(await registry.projects.details(who, "vault")).repositories for who in (admin, user)] == [3, 2]
+    assert await registry.projects.filled(admin, "vault") == 3
+    with pytest.raises(Denied):
+        await registry.projects.filled(user, "vault")
+
+
+async def test_an_id_is_as_good_as_a_name_and_tells_none(registry: Registry, admin: Actor, user: Actor) -> None:
+    vault = await registry.projects.get(admin, "vault")
+    assert await registry.projects.get(admin, vault.id) == vault
+    details = await registry.projects.details(admin, vault.id)
+    assert (details.name, details.owner, details.repositories) == ("vault", None, 0)
+    for which in (vault.id, 2**62):
+        with pytest.raises(ProjectUnknown) as refused:
+            await registry.projects.get(user, which)
+        assert refused.value.message == (await _refusal(registry, user, "x")).replace("'x'", f"'{which}'")
+        assert "vault" not in str(refused.value.detail)
+
+
+async def _refusal(registry: Registry, actor: Actor, name: str) -> str:
+    with pytest.raises(ProjectUnknown) as refused:
+        await registry.projects.get(actor, name)
+    return refused.value.message
+
+
+async def test_ones_own_roles(registry: Registry, database: Database, admin: Actor, user: Actor) -> None:
+    vault, library = [await registry.projects.get(admin, name) for name in ("vault", "library")]
+    await add_to_group(database, user, "staff")
+    await registry.projects.add_group(admin, "vault", "staff", Role.DEVELOPER)
+    await registry.projects.add_member(admin, vault.id, "ada", Role.GUEST)
+    await registry.projects.add_member(admin, "library", "ada", Role.MAINTAINER, "team/*")
+    ids = [vault.id, library.id]
+    assert await registry.projects.roles(user, ids) == {vault.id: {Role.DEVELOPER, Role.GUEST}, library.id: set()}
+    assert await registry.projects.roles(admin, ids) == dict.fromkeys(ids, frozenset({Role.PROJECT_ADMIN}))
+    assert await registry.projects.roles(ANONYMOUS, ids) == dict.fromkeys(ids, frozenset())
+    assert Action.PUSH in await registry.projects.permitted(user, "vault")
+    assert Action.PUSH not in await registry.projects.permitted(user, "library")
+
+
+async def add_to_group(database: Database, actor: Actor, name: str) -> int:
+    def work(connection: Connection) -> int:
+        connection.execute(groups.insert().values(name=name, created_at=BEGINNING))
+        group_id = members.group_id(connection, name)
+        assert group_id is not None
+        connection.execute(account_groups.insert().values(account_id=actor.account_id, group_id=group_id, refreshed_at=BEGINNING))
+        return group_id
+
+    return await database.write(work)
+
+
+async def test_members_and_grants_are_listed_apart(registry: Registry, database: Database, admin: Actor, user: Actor) -> None:
+    group_id = await add_to_group(database, user, "staff")
+    assert user.account_id is not None
+    ada = await registry.projects.add_member(admin, "vault", user.account_id, Role.DEVELOPER)
+    staff = await registry.projects.add_group(admin, "vault", group_id, Role.GUEST)
+    grant = await registry.projects.add_group(admin, "vault", "staff", Role.MAINTAINER, "team/*")
+    assert await registry.projects.members_page(admin, "vault", EVERYTHING) == ([ada, staff], 2)
+    assert await registry.projects.members_page(admin, "vault", EVERYTHING, whole=False) == ([grant], 1)
+    assert await registry.projects.members_page(admin, "vault", Listing(page=Page(1, 1))) == ([ada], 2)
+    part = Listing((Filter("holder", Match.CONTAINS, ("STA",)),))
+    assert await registry.projects.members_page(admin, "vault", part) == ([staff], 1)
+    assert await registry.projects.member(admin, "vault", grant.id) == grant
+    counts = await registry.projects.member_counts(admin, "vault")
+    assert {role: count for role, count in counts.items() if count} == {Role.DEVELOPER: 1, Role.GUEST: 1}
+    with pytest.raises(NotFound):
+        await registry.projects.member(admin, "library", grant.id)
+    for absent in ("nobody", 2**40):
+        with pytest.raises(NotFound):
+            await registry.projects.add_group(admin, "vault", absent, Role.GUEST)
+
+
+async def test_who_is_no_more_is_no_member(registry: Registry, database: Database, clock: ManualClock, admin: Actor, user: Actor) -> None:
+    assert user.account_id is not None
+    await registry.projects.add_member(admin, "vault", "ada", Role.GUEST)
+    await People(database, clock).remove(admin, user.account_id)
+    assert await registry.projects.members_page(admin, "vault", EVERYTHING) == ([], 0)
+    assert (await registry.projects.member_counts(admin, "vault"))[Role.GUEST] == 0
+
+
+async def test_guests_of_a_path_see_no_members(registry: Registry, admin: Actor, user: Actor) -> None:
+    await registry.projects.add_member(admin, "vault", "ada", Role.LIMITED_GUEST)
+    for asked in (registry.projects.members_page(user, "vault", EVERYTHING), registry.projects.member_counts(user, "vault")):
+        with pytest.raises(Denied):
+            await asked

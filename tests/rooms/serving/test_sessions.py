@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from roadstead.access.access import Access
-from roadstead.access.actor import ANONYMOUS, Actor
+from roadstead.access.actor import Actor
 from roadstead.access.sessions import csrf_token
 from roadstead.access.vault import Vault
 from roadstead.errors import Denied, Unauthenticated
@@ -108,7 +108,8 @@ async def test_an_ended_session_is_nobody(access: Access, user: Actor) -> None:
     secret = await access.sessions.open(user, "x")
     await access.sessions.close(secret)
     for method in ("GET", "POST"):
-        assert await authenticate_browser(access, with_cookie(secret, method)) == (ANONYMOUS, None)
+        actor, session = await authenticate_browser(access, with_cookie(secret, method))
+        assert (actor.anonymous, session) == (True, None)
     assert await find_session(access, request()) is None
 
 

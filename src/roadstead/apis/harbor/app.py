@@ -9,12 +9,23 @@ from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from roadstead.apis.harbor import start
+from roadstead.apis.harbor import absent, audit, configurations, members, permissions, projects, robots, start, tokens, users
 from roadstead.apis.harbor.errors import MethodNotAllowed
 from roadstead.apis.harbor.openapi import describe
 from roadstead.errors import InvalidInput, NotFound, RoadsteadError
 
-ROUTERS: Final[tuple[APIRouter, ...]] = (start.router,)
+ROUTERS: Final[tuple[APIRouter, ...]] = (
+    start.router,
+    projects.router,
+    members.router,
+    robots.router,
+    permissions.router,
+    users.router,
+    tokens.router,
+    configurations.router,
+    audit.router,
+    absent.router,
+)
 """Every noun's routes; where two fit a path, the first is asked."""
 
 

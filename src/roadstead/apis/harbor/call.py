@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Final
 from urllib.parse import quote
 
@@ -11,11 +12,13 @@ from fastapi import Request as Connection
 
 from roadstead.access.access import Access
 from roadstead.access.actor import Actor
+from roadstead.errors import Unauthenticated
 from roadstead.registry.registry import Registry
 from roadstead.serving.health import Check
 from roadstead.serving.request import Request
 
 PREFIX: Final = "/api/v2.0"
+_ID: Final = re.compile("[0-9]{1,18}")
 KEY: Final = "roadstead.call"
 """Where the door leaves the call in the ASGI scope, for `Calling` to find it."""
 
@@ -37,6 +40,15 @@ class Call(msgspec.Struct):
     def truth(self, header: str) -> bool:
         """Whether a header is there and says yes."""
         return (self.request.header(header.encode()) or "").lower() in ("true", "1")
+
+    def project(self, text: str) -> str | int:
+        """The project that a path names: digits are its id, unless `X-Is-Resource-Name` says otherwise."""
+        return int(text) if _ID.fullmatch(text) and not self.truth("x-is-resource-name") else text
+
+    def require_login(self) -> None:
+        """Raise Unauthenticated for the anonymous."""
+        if self.actor.anonymous:
+            raise Unauthenticated
 
 
 def _of(connection: Connection) -> Call:

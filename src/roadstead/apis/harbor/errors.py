@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from roadstead import errors
-from roadstead.errors import InvalidInput, RoadsteadError
+from roadstead.errors import InvalidInput, NotOffered, RoadsteadError
 from roadstead.serving.response import Headers, Response, encoded, json_response
 
 
@@ -70,7 +70,7 @@ _CHALLENGE: Final = (b"www-authenticate", b'Bearer realm="roadstead"')
 def render(error: RoadsteadError, request_id: str) -> Response:
     """The error as Harbor's JSON body; failures of our own name the request's id, for the administrator's log."""
     status, code = next(TABLE[cls] for cls in type(error).__mro__ if cls in TABLE)
-    message = error.message if status < 500 else f"{error.message} (request {request_id})"
+    message = f"{error.message} (request {request_id})" if status >= 500 and not isinstance(error, NotOffered) else error.message
     return json_response(status, {"errors": [{"code": code, "message": message}]}, _headers(error, status))
 
 

@@ -6,15 +6,14 @@ import asyncio
 from datetime import UTC, datetime
 from importlib.metadata import version
 
-from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 
 from roadstead.apis.harbor.call import Calling
-from roadstead.apis.harbor.wire import Answer, Moment
+from roadstead.apis.harbor.wire import Answer, Moment, Nouns
 from roadstead.errors import RoadsteadError
 from roadstead.serving.health import Check
 
-router = APIRouter(tags=["start"])
+router = Nouns(tags=["start"])
 
 
 class Part(Answer):
@@ -38,7 +37,7 @@ async def ping() -> str:
     return "Pong"
 
 
-@router.get("/health", response_model_exclude_none=True)
+@router.get("/health")
 async def health(call: Calling) -> Health:
     """Try every part of the system."""
     parts = await asyncio.gather(*(_try(name, check) for name, check in call.checks.items()))
@@ -80,7 +79,7 @@ SPOKEN = "v2.12.0"
 """The version of Harbor's API that clients are to take this for; some look at it before they dare to ask."""
 
 
-@router.get("/systeminfo", response_model_exclude_none=True)
+@router.get("/systeminfo")
 async def systeminfo(call: Calling) -> General:
     """Tell what this registry is."""
     public = General(auth_mode="db_auth", primary_auth_mode=False, self_registration=False, banner_message="", harbor_version=SPOKEN)

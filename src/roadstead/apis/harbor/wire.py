@@ -1,12 +1,13 @@
-"""How values are written and read in this dialect: times, names in paths, and the base of every body."""
+"""How values are written and read in this dialect: times, names in paths, the base of every body, and of every noun's routes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 from urllib.parse import unquote
 
-from fastapi import Path
+from fastapi import APIRouter, Path, Response
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema, model_validator
 
 _LAST_ID: Final = 2**63 - 1
@@ -93,3 +94,17 @@ class Problems(Answer):
     """The body of every answer that is an error."""
 
     errors: list[Problem]
+
+
+NOT_OFFERED: Final[dict[int | str, dict[str, Any]]] = {501: {"model": Problems, "description": "This registry does not offer that."}}
+"""The `responses` of a route that may refuse so."""
+
+
+class Nouns(APIRouter):
+    """The routes of one noun. What a body has no value for it leaves out; what returns nothing is answered with no body."""
+
+    def add_api_route(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        """As FastAPI's; see the class."""
+        if endpoint.__annotations__.get("return") in (None, "None"):
+            options |= {"response_class": Response, "response_model": None}
+        super().add_api_route(path, endpoint, **{**options, "response_model_exclude_none": True})

@@ -1,0 +1,12 @@
+"""The records that rooms answer, for doors, which do not see the room of SQL."""
+
+from __future__ import annotations
+
+from roadstead.metadata.accounts import AccountRow
+from roadstead.metadata.audit import AuditRow
+from roadstead.metadata.credentials import CredentialRow
+from roadstead.metadata.members import MemberRow
+from roadstead.metadata.projects import ProjectDetails, ProjectRow
+from roadstead.metadata.robots import RobotRow
+
+__all__ = ["AccountRow", "AuditRow", "CredentialRow", "MemberRow", "ProjectDetails", "ProjectRow", "RobotRow"]
