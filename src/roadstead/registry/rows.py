@@ -7,6 +7,7 @@ from roadstead.metadata.audit import AuditRow
 from roadstead.metadata.credentials import CredentialRow
 from roadstead.metadata.members import MemberRow
 from roadstead.metadata.projects import ProjectDetails, ProjectRow
+from roadstead.metadata.quota_listing import QuotaRow
 from roadstead.metadata.robots import RobotRow
 
-__all__ = ["AccountRow", "AuditRow", "CredentialRow", "MemberRow", "ProjectDetails", "ProjectRow", "RobotRow"]
+__all__ = ["AccountRow", "AuditRow", "CredentialRow", "MemberRow", "ProjectDetails", "ProjectRow", "QuotaRow", "RobotRow"]

@@ -9,7 +9,21 @@ from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from roadstead.apis.harbor import absent, audit, configurations, members, permissions, projects, robots, start, tokens, users
+from roadstead.apis.harbor import (
+    absent,
+    audit,
+    configurations,
+    members,
+    permissions,
+    projects,
+    quotas,
+    robots,
+    sessions,
+    sources,
+    start,
+    tokens,
+    users,
+)
 from roadstead.apis.harbor.errors import MethodNotAllowed
 from roadstead.apis.harbor.openapi import describe
 from roadstead.errors import InvalidInput, NotFound, RoadsteadError
@@ -22,6 +36,9 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     permissions.router,
     users.router,
     tokens.router,
+    sessions.router,
+    sources.router,
+    quotas.router,
     configurations.router,
     audit.router,
     absent.router,

@@ -47,10 +47,11 @@ async def get_configurations(call: Calling) -> dict[str, Item]:
 
 @router.put("/configurations", responses=NOT_OFFERED)
 async def change_configurations(call: Calling, wanted: dict[str, Any]) -> None:
-    """Set the keys that are named, and leave the others."""
+    """Set the keys that are named, and leave the others and those that are null."""
     ours = set(Values.__struct_fields__) - set(FIXED)
-    changes = {key: value for key, value in wanted.items() if key in ours}
-    rest = {key: value for key, value in wanted.items() if key not in ours and value != FIXED.get(key)}
+    said = {key: value for key, value in wanted.items() if value is not None}
+    changes = {key: value for key, value in said.items() if key in ours}
+    rest = {key: value for key, value in said.items() if key not in ours and value != FIXED.get(key)}
     await call.access.configuration.get(call.actor)
     for key in rest:
         raise NotOffered(f"The configuration {key[:80]!r} is not one that this registry lets be set so.")

@@ -36,10 +36,12 @@ class HarborDoor:
 
     async def handle(self, request: Request) -> Response:
         """Answer one request of the management API."""
-        actor = await identify(self._access, request)
+        actor, headers = await identify(self._access, request)
         body = b"" if request.method in _WITHOUT_BODY else await request.whole_body(_BODY_LIMIT)
         call = Call(self._access, self._registry, self._checks, request, actor, {"cache-control": "no-store"})
-        return await _pass(self._app, call, body)
+        response = await _pass(self._app, call, body)
+        response.headers += headers
+        return response
 
     def render(self, error: RoadsteadError, request: Request) -> Response:
         """Harbor's error body."""

@@ -1,13 +1,19 @@
-"""Who asks the management API: Basic credentials (password, CLI secret, token, robot), a bearer token, or nobody."""
+"""Who asks the management API: Basic credentials (password, CLI secret, token, robot), a bearer token, a browser's session, or nobody."""
 
 from __future__ import annotations
 
 from roadstead.access.access import Access
 from roadstead.access.actor import Actor
-from roadstead.serving.credentials import authenticate
 from roadstead.serving.request import Request
+from roadstead.serving.response import Headers
+from roadstead.serving.sessions import authenticate_browser
 
 
-async def identify(access: Access, request: Request) -> Actor:
-    """The actor. Raises Unauthenticated for credentials that are wrong: they are never taken for nobody's."""
-    return await authenticate(access.accounts, request)
+async def identify(access: Access, request: Request) -> tuple[Actor, Headers]:
+    """The actor, and headers for the answer: a session's page is told its CSRF token.
+
+    Raises Unauthenticated for credentials that are wrong, which are never taken for nobody's, and Denied where a browser's request changes
+    something without that token.
+    """
+    actor, session = await authenticate_browser(access, request)
+    return actor, session.csrf_headers() if session is not None else []

@@ -78,8 +78,21 @@ class Deletable(Answer):
     message: str = ""
 
 
+class Amount(Answer):
+    """Bytes; as a limit, -1 is none."""
+
+    storage: int
+
+
+class SummaryQuota(Answer):
+    """How much a project may store, and does."""
+
+    hard: Amount
+    used: Amount
+
+
 class Summary(Answer):
-    """How much is in a project; how many have which role only for those who may see the members."""
+    """How much is in a project: the quota only for those who may see it, how many have which role for those who may see the members."""
 
     repo_count: int
     project_admin_count: int | None = None
@@ -87,6 +100,7 @@ class Summary(Answer):
     developer_count: int | None = None
     guest_count: int | None = None
     limited_guest_count: int | None = None
+    quota: SummaryQuota | None = None
 
 
 def read_metadata(metadata: dict[str, str | None]) -> bool | None:
@@ -137,7 +151,8 @@ async def add_project(call: Calling, project: ProjectReq) -> None:
     """Make a project; it is private unless it is said to be public."""
     name = project.project_name or ""
     public = bool(project.wants_public())
-    made = await call.registry.projects.add(call.actor, name, public=public, description=project.description or "")
+    limit = project.storage_limit or None  # 0 is what clients send who mean the configured one
+    made = await call.registry.projects.add(call.actor, name, public=public, description=project.description or "", storage_limit=limit)
     call.created(f"/projects/{made.name if call.truth('x-resource-name-in-location') else made.id}")
 
 
@@ -152,7 +167,11 @@ async def get_project(call: Calling, project: ProjectRef) -> Project:
 async def change_project(call: Calling, project: ProjectRef, wanted: ProjectReq) -> None:
     """Change what is given of a project; its name stays."""
     public = wanted.wants_public()
-    await call.registry.projects.change(call.actor, call.project(project), public=public, description=wanted.description)
+    which = call.project(project)
+    row = await call.registry.projects.get(call.actor, which)
+    await call.registry.projects.change(call.actor, which, public=public, description=wanted.description)
+    if wanted.storage_limit:
+        await call.registry.quotas.set(call.actor, row.name, wanted.storage_limit)
 
 
 @router.delete("/projects/{project}")
@@ -173,11 +192,14 @@ async def project_summary(call: Calling, project: ProjectRef) -> Summary:
     """How much is in it."""
     which = call.project(project)
     row = await call.registry.projects.details(call.actor, which)
-    if Action.SEE_MEMBERS not in await call.registry.projects.permitted(call.actor, row.id):
-        return Summary(repo_count=row.repositories)
+    allowed = await call.registry.projects.permitted(call.actor, row.id)
+    quota = await _quota(call, row.name) if Action.SEE_QUOTA in allowed else None
+    if Action.SEE_MEMBERS not in allowed:
+        return Summary(repo_count=row.repositories, quota=quota)
     count = await call.registry.projects.member_counts(call.actor, row.id)
     return Summary(
         repo_count=row.repositories,
+        quota=quota,
         project_admin_count=count[Role.PROJECT_ADMIN],
         maintainer_count=count[Role.MAINTAINER],
         developer_count=count[Role.DEVELOPER],
@@ -223,6 +245,11 @@ async def remove_metadata(call: Calling, project: ProjectRef, key: Segment) -> N
     if key != "public":
         raise NotFound("The project has no such metadata.")
     await call.registry.projects.change(call.actor, call.project(project), public=False)
+
+
+async def _quota(call: Call, project: str) -> SummaryQuota:
+    row = await call.registry.quotas.get(call.actor, project)
+    return SummaryQuota(hard=Amount(storage=-1 if row.limit is None else row.limit), used=Amount(storage=row.used))
 
 
 async def _set_metadata(call: Call, project: str, metadata: dict[str, str]) -> None:

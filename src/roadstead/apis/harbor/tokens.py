@@ -63,14 +63,14 @@ class Secret(Answer):
 @router.get("/users/{user}/tokens")
 async def list_tokens(call: Calling, user: UserRef, paging: Paged) -> list[Token]:
     """Somebody's personal access tokens that are not revoked, newest first."""
-    rows = await call.access.credentials.tokens(call.actor, _account(call, user))
+    rows = await call.access.credentials.tokens(call.actor, account_of(call, user))
     return [Token(**_fields(row)) for row in paging.cut(call, rows)]
 
 
 @router.post("/users/{user}/tokens", status_code=201)
 async def add_token(call: Calling, user: UserRef, new: NewToken) -> TokenCreated:
     """Make a token."""
-    account_id = _account(call, user)
+    account_id = account_of(call, user)
     row, secret = await call.access.credentials.add_token(
         call.actor, account_id, new.name, Level(new.level), project_names=new.projects, lifetime=_lifetime(new.duration)
     )
@@ -81,13 +81,13 @@ async def add_token(call: Calling, user: UserRef, new: NewToken) -> TokenCreated
 @router.delete("/users/{user}/tokens/{token_id}")
 async def revoke_token(call: Calling, user: UserRef, token_id: Id) -> None:
     """End a token at its next use."""
-    await call.access.credentials.revoke(call.actor, _account(call, user), token_id)
+    await call.access.credentials.revoke(call.actor, account_of(call, user), token_id)
 
 
 @router.get("/users/{user}/cli_secret")
 async def get_cli_secret(call: Calling, user: UserRef) -> Token:
     """Whether there is a CLI secret, and when it was used; not the secret."""
-    row = await call.access.credentials.cli_secret(call.actor, _account(call, user))
+    row = await call.access.credentials.cli_secret(call.actor, account_of(call, user))
     if row is None:
         raise NotFound("No CLI secret was made yet.")
     return Token(**_fields(row))
@@ -100,10 +100,11 @@ async def make_cli_secret(call: Calling, user: UserRef, wanted: OIDCCliSecretReq
         raise InvalidAccount(
             "Secrets are made by the registry, so that nobody can guess them: send an empty one, and take it from the answer."
         )
-    return Secret(secret=await call.access.credentials.make_cli_secret(call.actor, _account(call, user)))
+    return Secret(secret=await call.access.credentials.make_cli_secret(call.actor, account_of(call, user)))
 
 
-def _account(call: Call, user: str) -> int:
+def account_of(call: Call, user: str) -> int:
+    """The account that a path names. Raises Unauthenticated, Denied."""
     call.require_login()
     if user != "current":
         return int(user)
