@@ -13,10 +13,13 @@ more precise to say. Doors translate classes, never messages: each door has one 
     │   │   └── UnsupportedManifestType
     │   ├── InvalidRange
     │   ├── InvalidPaging
-    │   └── InvalidAccount
+    │   ├── InvalidAccount
+    │   ├── InvalidLayer
+    │   └── InvalidSif
     ├── TooLarge
     │   ├── ManifestTooLarge
-    │   └── TooManyTags
+    │   ├── TooManyTags
+    │   └── ImageTooLarge
     ├── Conflict                     it is there already, or is still in use
     │   └── InUse                    something else must go first
     ├── DigestMismatch               the content is not what its digest says
@@ -105,6 +108,14 @@ class InvalidAccount(InvalidInput):
     """The name, password or setting of an account, robot, project or member is not valid."""
 
 
+class InvalidLayer(InvalidInput):
+    """The layer is damaged, or not a tar archive as container images have them."""
+
+
+class InvalidSif(InvalidInput):
+    """The file is not a sound SIF image."""
+
+
 class TooLarge(RoadsteadError):
     """What was sent is larger than this registry accepts."""
 
@@ -115,6 +126,10 @@ class ManifestTooLarge(TooLarge):
 
 class TooManyTags(TooLarge):
     """One push may set at most 100 tags."""
+
+
+class ImageTooLarge(TooLarge):
+    """The image unpacks to more than is converted here."""
 
 
 class Conflict(RoadsteadError):
