@@ -27,7 +27,7 @@ dev: ## Leave a .venv with the tools for tests and checks
 # What is missing here is told by the tests that are skipped for it, by name, at the end of the run.
 .PHONY: test-packages
 test-packages:
-	@scripts/setup.sh packages postgresql strace || [ $$? = 3 ]
+	@scripts/setup.sh packages postgresql strace squashfs-tools squashfuse squashfs-tools-ng || [ $$? = 3 ]
 
 .PHONY: test
 test: dev test-packages ## Run the tests (not real clients and the official suite: make clients, make conformance)

@@ -202,7 +202,7 @@ class _Merger:
 def _inode(member: Member) -> Inode:
     return Inode(
         kind=member.kind,
-        mode=member.mode,
+        mode=0o777 if member.kind is Kind.SYMLINK else member.mode,  # As every Linux file system shows it.
         user=member.user,
         group=member.group,
         time=member.time,

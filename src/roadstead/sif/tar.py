@@ -33,6 +33,7 @@ _HEADER: Final = struct.Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12x")
 _GNU_MAGIC: Final = b"ustar  \0"
 _EMPTY: Final = bytes(BLOCK)
 _CHECKSUM: Final = slice(148, 156)
+_OCTAL: Final = re.compile(rb" *([0-7]+)[ \0]*")
 _RECORD: Final = re.compile(rb"([0-9]{1,20}) ")
 _XATTR: Final = b"SCHILY.xattr."
 
@@ -142,7 +143,8 @@ class Archive:
     def _fields(self, block: bytes) -> tuple[bytes, ...]:
         """The fields of a header block whose checksum is right. Old writers added signed bytes (GNU tar manual, "Basic Tar Format")."""
         fields: tuple[bytes, ...] = _HEADER.unpack(block)
-        written = self._number(fields[6])
+        found = _OCTAL.fullmatch(fields[6])
+        written = int(found[1], 8) if found else -1
         unsigned = sum(block) - sum(block[_CHECKSUM]) + 8 * 0x20
         if written != unsigned:
             above = [byte for position, byte in enumerate(block) if byte > 127 and not 148 <= position < 156]
@@ -190,14 +192,14 @@ class Archive:
             if not equals or not key:
                 self._refuse("a PAX header is malformed")
             at = end
-            if key.startswith(_XATTR):
-                attributes[key[len(_XATTR) :]] = value
-            elif key in (b"GNU.sparse.offset", b"GNU.sparse.numbytes"):
+            if key in (b"GNU.sparse.offset", b"GNU.sparse.numbytes"):
                 sparse.append(value)  # Version 0.0 repeats these two.
-            elif value:
-                extended[key] = value
+                continue
+            place, name = (attributes, key.removeprefix(_XATTR)) if key.startswith(_XATTR) else (extended, key)
+            if value:
+                place[name] = value
             else:
-                extended.pop(key, None)
+                place.pop(name, None)
         if sparse:
             extended[b"GNU.sparse.map"] = b",".join(sparse)
 
@@ -293,7 +295,7 @@ class Archive:
 
     def _owner(self, extended: Mapping[bytes, bytes], key: bytes, field: bytes) -> int:
         number = self._decimal(extended, key, -1) if key in extended else self._number(field)
-        if not 0 <= number < 1 << 32:
+        if not 0 <= number < (1 << 32) - 1:  # The last one means "nobody in particular" to Linux (chown(2)).
             self._refuse(f"a member belongs to the user or group {number}")
         return number
 

@@ -1,0 +1,249 @@
+"""What is written and read in `roadstead.sif`, beside Apptainer's own: containers, signatures, and the files that layers make."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import stat
+import tarfile
+from pathlib import Path
+from uuid import UUID
+
+import msgspec
+import pytest
+
+from roadstead.sif import format as sif_format
+from roadstead.sif.format import (
+    Crypt,
+    CryptFormat,
+    CryptMessage,
+    DataType,
+    FileSystem,
+    Object,
+    Partition,
+    PartitionType,
+    Sbom,
+    SbomFormat,
+    Sif,
+    Signature,
+    Writer,
+)
+from roadstead.sif.layers import Layer, Merged, merge
+from roadstead.sif.limits import Limits
+from roadstead.sif.squashfs import Settings
+from roadstead.sif.squashfs import Writer as SquashfsWriter
+from tests.rooms.sif.archives import MADE, archive, entry, folder, hard_link, symlink
+from tests.support.clients.images import PLAIN, assemble, base, write_layout
+from tests.support.clients.images import tar as base_tar
+from tests.support.clients.tools import Workplace
+from tests.support.snapshot import snapshot
+from tests.support.squashfs import Snapshot, by_kernel
+
+pytestmark = pytest.mark.clients("apptainer")
+IDENTITY = UUID("b2659d4e-bd50-4ea5-bd17-eec5e54f918e")
+ROOT = Partition(FileSystem.SQUASHFS, PartitionType.PRIMARY_SYSTEM, "amd64")
+
+
+def read(path: Path) -> Sif:
+    return sif_format.read(reader(path), path.stat().st_size)
+
+
+def reader(path: Path) -> sif_format.ReadAt:
+    data = path.read_bytes()
+    return lambda offset, length: data[offset : offset + length]
+
+
+def merged(*tars: bytes) -> Merged:
+    return merge([Layer(lambda data=data: [data]) for data in tars], Limits(), MADE)  # type: ignore[misc]
+
+
+def write_root(output: io.BufferedWriter, found: Merged) -> None:
+    with SquashfsWriter(output, found.tree, found.links, found.original, Settings(MADE)) as writer:
+        for inode, pieces in found.contents():
+            writer.add(inode, pieces)
+        writer.finish()
+
+
+def write_sif(path: Path) -> Sif:
+    """A SIF of busybox with one object of nearly every type."""
+    others = [
+        Object(DataType.DEFINITION),
+        Object(DataType.ENVIRONMENT, name="environment"),
+        Object(DataType.LABELS, name="labels"),
+        Object(DataType.GENERIC_JSON, name="oci-config.json"),
+        Object(DataType.GENERIC, name="generic"),
+        Object(DataType.SBOM, detail=Sbom(SbomFormat.SPDX_JSON)),
+        Object(DataType.CRYPT_MESSAGE, link=1, detail=Crypt(CryptFormat.PEM, CryptMessage.RSA_OAEP)),
+    ]
+    with path.open("wb") as output:
+        writer = Writer(output, identity=IDENTITY, made=MADE)
+        for other in others:
+            writer.add(other, [b"bootstrap: docker\nfrom: nowhere\n" if other.type == DataType.DEFINITION else b"{}"])
+        with writer.open(Object(DataType.PARTITION, detail=ROOT)) as root:
+            write_root(root, merged(base_tar({**base(), "etc/seed": b"ours"})))  # type: ignore[arg-type]
+        sif = writer.finish()
+    path.chmod(0o755)
+    return sif
+
+
+def table(shown: str) -> list[list[str]]:
+    """The rows of `sif list`."""
+    return [[cell.strip() for cell in line.split("|")] for line in shown.splitlines() if line[:1].isdigit()]
+
+
+def test_apptainer_lists_and_runs_what_is_written(workplace: Workplace) -> None:
+    sif = write_sif(workplace.path("it.sif"))
+    header = workplace.run("apptainer", "sif", "header", "it.sif").out
+    assert str(IDENTITY) in header and "amd64" in header and f"{len(sif.descriptors)}" in header
+    rows = table(workplace.run("apptainer", "sif", "list", "it.sif").out)
+    assert [row[0] for row in rows] == [str(found.identifier) for found in sif.descriptors]
+    assert [row[3] for row in rows] == [f"{found.offset}-{found.end}" for found in sif.descriptors]
+    assert [row[4].partition(" ")[0] for row in rows] == [
+        "Def.FILE",
+        "Env.Vars",
+        "JSON.Labels",
+        "JSON.Generic",
+        "Generic/Raw",
+        "SBOM",
+        "Cryptographic",
+        "FS",
+    ]
+    assert rows[-1][4] == "FS (Squashfs/*System/amd64)"
+    assert workplace.run("apptainer", "sif", "dump", "1", "it.sif").out == "bootstrap: docker\nfrom: nowhere\n"
+    assert workplace.run("apptainer", "exec", "it.sif", "cat", "/etc/seed").out == "ours"
+
+
+def test_what_apptainer_builds_is_read(workplace: Workplace) -> None:
+    with tarfile.open(fileobj=io.BytesIO(base_tar(base()))) as files:
+        files.extractall(workplace.path("rootfs"), filter="tar")
+    workplace.path("it.def").write_text("Bootstrap: localimage\nFrom: rootfs\n%labels\n  Kind test\n")
+    workplace.run("apptainer", "build", "it.sif", "it.def")
+    path = workplace.path("it.sif")
+    sif = read(path)
+    assert (sif.architecture, sif.encrypted, sif.launch_script) == ("amd64", False, "#!/usr/bin/env run-singularity\n")
+    assert sif.primary is not None and sif.primary.object.detail == ROOT
+    (definition,) = sif.of_type(DataType.DEFINITION)
+    assert b"From: rootfs" in sif_format.content(reader(path), definition, 4096)
+    labels = [
+        json.loads(sif_format.content(reader(path), found, 1 << 20))
+        for found in sif.of_type(DataType.GENERIC_JSON)
+        if "metadata" in found.object.name
+    ]
+    assert labels and "test" in json.dumps(labels)
+
+
+def test_a_signature_holds_on_what_is_written_and_on_what_is_copied(workplace: Workplace) -> None:
+    """A signature covers the header and every field of the descriptors: a copy that it holds on is a faithful one."""
+    path = workplace.path("it.sif")
+    write_sif(path)
+    workplace.run("apptainer", "key", "newpair", "-N", "Name", "-E", "name@example.org", "-C", "", "-P", "", "-U=false")
+    workplace.run("apptainer", "sign", "it.sif")
+    workplace.run("apptainer", "verify", "--local", "it.sif")
+    sif, copy = read(path), workplace.path("copy.sif")
+    signatures = sif.of_type(DataType.SIGNATURE)
+    assert signatures
+    assert all(isinstance(found.object.detail, Signature) and len(found.object.detail.fingerprint) == 20 for found in signatures)
+    with copy.open("wb") as output:
+        writer = Writer(output, identity=sif.identity, made=sif.created)
+        for found in sif.descriptors:
+            writer.add(found.object, [sif_format.content(reader(path), found, found.size)])
+        assert [found.object for found in writer.finish().descriptors] == [found.object for found in sif.descriptors]
+    assert "verified" in workplace.run("apptainer", "verify", "--local", "copy.sif").err.lower()
+    changed = msgspec.structs.replace(sif.descriptors[0].object, name="another")
+    with workplace.path("bad.sif").open("wb") as output:
+        writer = Writer(output, identity=sif.identity, made=sif.created)
+        for found in sif.descriptors:
+            writer.add(changed if found.identifier == 1 else found.object, [sif_format.content(reader(path), found, found.size)])
+        writer.finish()
+    workplace.refused("apptainer", "verify", "--local", "bad.sif")
+
+
+LOWER = [
+    folder("./", 0o755),
+    folder("etc", 0o750, owner=(0, 42)),
+    entry("etc/secret", b"secret", mode=0),
+    entry("etc/hidden", b"hidden"),
+    entry("bin/su", b"su", mode=0o4755, xattrs={"security.capability": b"\x01\0\0\2\0 \0\0\0\0\0\0\0\0\0\0\0\0\0\0"}),
+    folder("opaque", owner=(5, 6)),
+    entry("opaque/old", b"old"),
+    folder("opaque/deep"),
+    entry("opaque/deep/old", b"old"),
+    folder("touched", 0o700, owner=(3, 4)),
+    entry("touched/old", b"old"),
+    folder("real"),
+    symlink("link", "/real"),
+    symlink("up", "../../../real"),
+    entry("target", b"linked", owner=(3_000_000, 1)),
+    hard_link("survivor", "target"),
+    entry("becomes-directory", b"file"),
+    folder("becomes-file"),
+    entry("becomes-file/inner", b"inner"),
+    symlink("becomes-real", "real"),
+    entry("dev/null", kind=tarfile.CHRTYPE, mode=0o666, device=(1, 3)),
+    entry("dev/sda", kind=tarfile.BLKTYPE, mode=0o660, device=(8, 0)),
+    entry("pipe", kind=tarfile.FIFOTYPE, mode=0o600),
+    entry("new\nline", b"n"),
+    entry("größe", b"u", xattrs={"user.note": b"text"}),
+    entry("/".join(["d" * 120] * 4), b"long"),
+    entry("twice", b"first"),
+    entry("twice", b"second", mode=0o600),
+    entry("sub/../../../outside", b"o"),
+    entry("/absolute", b"a"),
+]
+UPPER = [
+    entry("etc/.wh.hidden"),
+    entry("opaque/new", b"new"),
+    entry("opaque/deep/new", b"new"),
+    entry("opaque/.wh..wh..opq"),
+    entry("touched/new", b"new"),
+    entry(".wh.touched"),
+    entry("link/through", b"through"),
+    entry("up/through-too", b"through"),
+    entry(".wh.target"),
+    hard_link("crosslink", "survivor"),
+    folder("becomes-directory", 0o711),
+    entry("becomes-directory/x", b"x"),
+    entry("becomes-file", b"now a file"),
+    folder("becomes-real", 0o755),
+    entry("becomes-real/y", b"y"),
+    entry("etc/secret", b"new secret", mode=0o400),
+]
+
+
+def test_layers_make_the_files_that_apptainer_unpacks(workplace: Workplace) -> None:
+    lower, upper = base_tar(base()), archive(LOWER)
+    tars = [lower, upper, archive(UPPER)]
+    write_layout(workplace.path("layout"), {"latest": assemble(tars, [PLAIN] * 3, "amd64", False)})
+    workplace.run("apptainer", "build", "--sandbox", "theirs", "oci:layout")
+    ours_at = workplace.path("ours.sqfs")
+    with ours_at.open("wb") as output:
+        write_root(output, merged(*tars))
+    ours, theirs = by_kernel(ours_at), snapshot(os.fsencode(workplace.path("theirs")))
+    different = compared(ours, theirs)
+    assert list(different) == [], different
+
+
+ADDED = (".singularity.d", ".exec", ".run", ".shell", ".test", "singularity", "environment", "proc", "sys", "tmp", "var", "home", "root")
+"""What Apptainer adds to any image at its top, where the image has none; in /dev and /etc it adds some files too."""
+DESCRIBED = {info.name.strip("/") for info, _ in LOWER + UPPER}
+CHANGED_LATER = {"", "etc", "dev", "touched", "opaque/deep"}
+"""Directories in which Apptainer removes or adds something after it set their time."""
+
+
+def compared(ours: Snapshot, theirs: Snapshot) -> dict[str, object]:
+    """What differs: path → both records. Directories that no layer describes have each tool's own time, and the mode of its umask."""
+    result: dict[str, object] = {}
+    for path in ours.keys() | theirs.keys():
+        if path not in ours and path.partition("/")[0] in (*ADDED, "dev", "etc"):
+            continue
+        records = [dict(found.get(path, {})) for found in (ours, theirs)]
+        for record in records:
+            is_directory = bool(record) and stat.S_ISDIR(int(str(record["mode"]), 8))
+            if is_directory and path not in DESCRIBED:
+                record["mode"] = record["time"] = "anything"
+            elif path in CHANGED_LATER:
+                record["time"] = "later"
+        if records[0] != records[1]:
+            result[path] = records
+    return result
