@@ -12,11 +12,11 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Select, and_, case, exists, false, func, literal, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, exists, false, func, literal, or_, select, text, tuple_
 
 from roadstead.errors import InvalidInput
 from roadstead.metadata.listing import Fields, Filter, Listing, Match, Sort, Values, listed, matches
-from roadstead.metadata.schema import blob_links, contents, manifest_references, manifests, tags
+from roadstead.metadata.schema import IS_LIVE_INDEX, blob_links, contents, manifest_references, manifests, tags
 from roadstead.metadata.statements import batched
 from roadstead.oci import media_type
 from roadstead.oci.artifact_type import BY_CONFIG
@@ -73,6 +73,7 @@ class AccessoryRow(msgspec.Struct, frozen=True):
 _LIVE = manifests.c.deleted_at.is_(None)
 _parents = manifests.alias("parents")
 _subjects = manifests.alias("subjects")
+_speakers = manifests.alias("speakers")
 _live_subject = and_(
     _subjects.c.repository_id == manifests.c.repository_id, _subjects.c.deleted_at.is_(None), _subjects.c.id != manifests.c.id
 )
@@ -82,25 +83,45 @@ def _own_tag(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
     return exists().where(tags.c.manifest_id == manifests.c.id, tags.c.deleted_at.is_(None), *conditions)
 
 
-def named_by_index() -> ColumnElement[bool]:
-    """Whether a live index of the same repository names the manifest."""
-    names_it = (manifest_references.c.digest == manifests.c.digest, manifest_references.c.content_id.is_(None))
-    parent = (_parents.c.id == manifest_references.c.manifest_id, _parents.c.repository_id == manifests.c.repository_id)
-    return exists().where(*names_it, manifest_references.c.role == "manifest", *parent, _parents.c.deleted_at.is_(None))
+_IS_LIVE_PARENT = text(IS_LIVE_INDEX.replace("deleted_at", "parents.deleted_at").replace("media_type IN", "parents.media_type IN"))
 
 
-def is_accessory(repository_ids: Collection[int]) -> ColumnElement[bool]:
-    """Whether a manifest of one of these repositories speaks about another live one there."""
-    by_subject = exists().where(_live_subject, _subjects.c.digest == manifests.c.subject_digest)
+def _tagged(repository_ids: Collection[int]) -> ColumnElement[bool]:
+    """Whether a manifest of one of these repositories has a tag."""
+    # Conditions on a whole repository are asked once and not row by row: PostgreSQL would rather read every tag that there is.
+    return manifests.c.id.in_(select(tags.c.manifest_id).where(tags.c.repository_id.in_(repository_ids), tags.c.deleted_at.is_(None)))
+
+
+def _named_by_index(repository_ids: Collection[int]) -> ColumnElement[bool]:
+    """Whether a live index of the same repository names a manifest of one of these repositories."""
+    named = (
+        select(_parents.c.repository_id, manifest_references.c.digest)
+        .join_from(_parents, manifest_references, manifest_references.c.manifest_id == _parents.c.id)
+        .where(
+            _parents.c.repository_id.in_(repository_ids),
+            _IS_LIVE_PARENT,
+            manifest_references.c.role == "manifest",
+        )
+    )
+    return tuple_(manifests.c.repository_id, manifests.c.digest).in_(named)
+
+
+def _is_accessory(repository_ids: Collection[int]) -> ColumnElement[bool]:
+    """Whether a manifest of one of these repositories speaks about another live one there. Both ways lie together in an index, and are few."""
+    about = and_(_subjects.c.repository_id == _speakers.c.repository_id, _subjects.c.digest == _speakers.c.subject_digest)
+    by_subject = (
+        select(_speakers.c.id)
+        .join_from(_speakers, _subjects, and_(about, _subjects.c.deleted_at.is_(None)))
+        .where(_speakers.c.repository_id.in_(repository_ids), _speakers.c.subject_digest.is_not(None), _speakers.c.deleted_at.is_(None))
+    )
     signed = and_(_subjects.c.repository_id == tags.c.repository_id, _subjects.c.digest == _signed_digest())
-    # Asked once for all of them: signatures' tags lie together in the index of names, and are few.
-    signing = (
+    by_tag = (
         select(tags.c.manifest_id)
         .join_from(tags, _subjects, and_(signed, _subjects.c.deleted_at.is_(None), _subjects.c.id != tags.c.manifest_id))
         .where(tags.c.repository_id.in_(repository_ids), tags.c.deleted_at.is_(None), tags.c.name >= "sha256-", tags.c.name < "sha256.")
         .where(tags.c.name.like("%.sig"))
     )
-    return or_(and_(manifests.c.subject_digest.is_not(None), by_subject), manifests.c.id.in_(signing))
+    return or_(manifests.c.id.in_(by_subject), manifests.c.id.in_(by_tag))
 
 
 def _signed_digest() -> ColumnElement[str]:
@@ -108,9 +129,9 @@ def _signed_digest() -> ColumnElement[str]:
     return literal("sha256:") + func.substr(tags.c.name, 8, 64)
 
 
-def is_root(repository_ids: Collection[int]) -> ColumnElement[bool]:
+def _is_root(repository_ids: Collection[int]) -> ColumnElement[bool]:
     """Whether a manifest of one of these repositories is listed by itself."""
-    return and_(or_(_own_tag(), ~named_by_index()), ~is_accessory(repository_ids))
+    return and_(or_(_tagged(repository_ids), ~_named_by_index(repository_ids)), ~_is_accessory(repository_ids))
 
 
 def _by_tags(asked: Filter) -> ColumnElement[bool]:
@@ -174,7 +195,7 @@ def page(connection: Connection, repository_id: int, listing: Listing) -> tuple[
         raise InvalidInput("The filter 'base' takes only '*', for all manifests.")
     asked = msgspec.structs.replace(listing, filters=tuple(one for one in listing.filters if one.field != "base"))
     statement = _LISTED.where(manifests.c.repository_id == repository_id)
-    rows, total = listed(connection, statement if base else statement.where(is_root([repository_id])), FIELDS, asked)
+    rows, total = listed(connection, statement if base else statement.where(_is_root([repository_id])), FIELDS, asked)
     return [_artifact(row) for row in rows], total
 
 
@@ -183,7 +204,7 @@ def roots(connection: Connection, repository_ids: Iterable[int]) -> dict[int, in
     counted = select(manifests.c.repository_id, func.count()).where(_LIVE).group_by(manifests.c.repository_id)
     found: dict[int, int] = {}
     for some in batched(repository_ids):
-        here = (manifests.c.repository_id.in_(some), is_root(some))
+        here = (manifests.c.repository_id.in_(some), _is_root(some))
         found.update((row[0], row[1]) for row in connection.execute(counted.where(*here)))
     return found
 
@@ -271,9 +292,10 @@ def ids_of(connection: Connection, repository_id: int, wanted: Iterable[Digest])
     return {row[0]: row[1] for some in batched(wanted) for row in connection.execute(statement.where(manifests.c.digest.in_(some)))}
 
 
-def is_named(connection: Connection, manifest_id: int) -> bool:
+def is_named(connection: Connection, repository_id: int, manifest_id: int) -> bool:
     """Whether a live index of the manifest's repository names it."""
-    return connection.execute(select(manifests.c.id).where(manifests.c.id == manifest_id, _LIVE, named_by_index())).first() is not None
+    named = _named_by_index([repository_id])
+    return connection.execute(select(manifests.c.id).where(manifests.c.id == manifest_id, _LIVE, named)).first() is not None
 
 
 Named = dict[int, Digest]
@@ -292,9 +314,9 @@ def dependents(connection: Connection, repository_id: int, manifest_id: int, dig
     return about, {row[0]: Digest(row[1]) for row in connection.execute(parts)}
 
 
-def unused(connection: Connection, manifest_ids: Named) -> Named:
-    """Those of these manifests that have no tag and that no index names."""
-    lonely = select(manifests.c.id, manifests.c.digest).where(_LIVE, ~_own_tag(), ~named_by_index())
+def unused(connection: Connection, repository_id: int, manifest_ids: Named) -> Named:
+    """Those of these manifests of a repository that have no tag and that no index names."""
+    lonely = select(manifests.c.id, manifests.c.digest).where(_LIVE, ~_own_tag(), ~_named_by_index([repository_id]))
     rows = (row for some in batched(manifest_ids) for row in connection.execute(lonely.where(manifests.c.id.in_(some))))
     return {row[0]: Digest(row[1]) for row in rows}
 

@@ -394,6 +394,12 @@ quota_entries = Table(
     sqlite_autoincrement=True,
 )
 
+# Of the few manifests that are indexes; a query must say it in these words for SQLite to know that their index serves it.
+IS_LIVE_INDEX = (
+    "media_type IN ('application/vnd.oci.image.index.v1+json', 'application/vnd.docker.distribution.manifest.list.v2+json')"
+    " AND deleted_at IS NULL"
+)
+
 manifests = Table(
     "manifests",
     metadata,
@@ -413,6 +419,7 @@ manifests = Table(
     Column("content", LargeBinary, nullable=False),
     _live_unique("uq_manifests_repository_id_digest_live", "repository_id", "digest"),
     Index("ix_manifests_subject", "repository_id", "subject_digest", **_where("subject_digest IS NOT NULL AND deleted_at IS NULL")),
+    Index("ix_manifests_indexes", "repository_id", **_where(IS_LIVE_INDEX)),
     Index("ix_manifests_repository_id_pushed_at", "repository_id", "pushed_at", **_where("deleted_at IS NULL")),
     sqlite_autoincrement=True,
 )

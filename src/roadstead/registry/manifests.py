@@ -237,7 +237,7 @@ class Manifests:
         manifest_id = manifests.find_id(connection, repository_id, digest)
         if manifest_id is None:
             return False
-        if artifacts.is_named(connection, manifest_id):
+        if artifacts.is_named(connection, repository_id, manifest_id):
             raise InUse(f"{digest!s} is part of an index; delete that first.")
         waiting = {manifest_id: digest}
         for _ in range(_WHOLE_LIMIT):
@@ -246,7 +246,7 @@ class Manifests:
             manifest_id, digest = waiting.popitem()
             speaking, parts = artifacts.dependents(connection, repository_id, manifest_id, digest)
             self._delete_manifest(actor, name, place, repository_id, digest, connection)
-            waiting |= speaking | artifacts.unused(connection, parts)
+            waiting |= speaking | artifacts.unused(connection, repository_id, parts)
         return True
 
     async def add_tag(self, actor: Actor, name: RepositoryName, reference: Reference, tag: TagName) -> None:

@@ -183,12 +183,18 @@ def _audit() -> None:
     op.add_column("repositories", sa.Column("updated_at", sa.BigInteger(), nullable=True))
     live = sa.text("deleted_at IS NULL")
     newest = ["repository_id", "pushed_at"]
+    index = sa.text(
+        "media_type IN ('application/vnd.oci.image.index.v1+json', 'application/vnd.docker.distribution.manifest.list.v2+json')"
+        " AND deleted_at IS NULL"
+    )
+    op.create_index("ix_manifests_indexes", "manifests", ["repository_id"], unique=False, sqlite_where=index, postgresql_where=index)
     op.create_index("ix_manifests_repository_id_pushed_at", "manifests", newest, unique=False, sqlite_where=live, postgresql_where=live)
 
 
 def downgrade() -> None:
     op.drop_index("uq_groups_source_external_id", "groups")
     op.drop_index("ix_manifests_repository_id_pushed_at", "manifests")
+    op.drop_index("ix_manifests_indexes", "manifests")
     op.drop_column("repositories", "updated_at")
     op.drop_column("repositories", "description")
     op.drop_column("uploads", "reserved")
