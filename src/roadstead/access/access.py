@@ -7,7 +7,9 @@ from roadstead.access.audit import Audit
 from roadstead.access.clock import Clock, system_clock
 from roadstead.access.configuration import Configuration
 from roadstead.access.credentials import Credentials
+from roadstead.access.groups import Groups
 from roadstead.access.identities import Identities
+from roadstead.access.logins import Logins
 from roadstead.access.people import People
 from roadstead.access.robots import Robots
 from roadstead.access.sessions import Sessions
@@ -24,6 +26,7 @@ class Access:
         self.configuration = Configuration(database, clock)
         self.audit = Audit(database, clock)
         self.throttle = Throttle(database, vault, clock)
+        self.identities = Identities(database, clock)
         self.accounts = Accounts(
             database,
             vault,
@@ -31,10 +34,11 @@ class Access:
             clock=clock,
             audit=self.audit,
             throttle=self.throttle,
+            logins=Logins(database, vault, self.identities),
         )
         self.people = People(database, clock, self.throttle)
         self.credentials = Credentials(database, clock)
         self.robots = Robots(database, clock, self.configuration)
-        self.identities = Identities(database, clock)
+        self.groups = Groups(database, vault, clock)
         self.sources = Sources(database, vault, self.identities, clock)
         self.sessions = Sessions(database, self.accounts, self.configuration, clock)

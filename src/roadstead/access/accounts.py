@@ -17,6 +17,7 @@ from roadstead.access.actor import SYSTEM, Action, Actor, Level, Limits, TokenSc
 from roadstead.access.audit import Audit, Operation, ResourceType, audited
 from roadstead.access.batches import to_its_end
 from roadstead.access.clock import Clock, system_clock
+from roadstead.access.logins import Logins
 from roadstead.access.passwords import PasswordChecker, hash_password
 from roadstead.access.policy import Project
 from roadstead.access.rights import Rights
@@ -30,7 +31,7 @@ from roadstead.errors import Refused, TooManyRequests, Unauthenticated
 from roadstead.metadata import accounts as rows
 from roadstead.metadata import audit as log
 from roadstead.metadata import credentials
-from roadstead.metadata.accounts import AccountSelects, AccountState
+from roadstead.metadata.accounts import LOCAL, AccountSelects, AccountState
 from roadstead.metadata.database import Database
 from roadstead.metadata.repositories import RepositorySelects
 from roadstead.metadata.schema import to_microseconds
@@ -53,12 +54,14 @@ class Accounts:
         clock: Clock = system_clock,
         audit: Audit | None = None,
         throttle: Throttle | None = None,
+        logins: Logins | None = None,
     ) -> None:
         self._database = database
         self._selects = AccountSelects(database)
         self._repositories = RepositorySelects(database)
         self._rights = Rights(database)
         self._passwords = PasswordChecker()
+        self._logins = logins
         self.signing_keys = SigningKeys(database, vault, clock, timedelta(seconds=LIFETIME_SECONDS) * 2)
         self._tokens = Tokens(self.signing_keys, clock)
         self._create_projects_on_push = create_projects_on_push
@@ -70,7 +73,8 @@ class Accounts:
     async def by_password(self, name: str, password: str, address: str = "") -> Actor:
         """The actor with this name and password, or secret of a credential; no name and no password is anonymous.
 
-        Raises Unauthenticated, which never says what was wrong, and TooManyRequests after many failures (see `throttle`).
+        Raises Unauthenticated, which never says what was wrong; TooManyRequests after many failures (see `throttle`); SourceFailed where a
+        directory that knows the name, or might, does not answer; Denied for who is let in by a directory, and has no account here.
         """
         if not name and not password:
             # containers/image (podman, skopeo, apptainer) sends an empty pair where it has no credentials.
@@ -93,11 +97,24 @@ class Accounts:
                 raise Unauthenticated("The user name or password is wrong.")
             return self._with_credential(account, address), str(kind_of(password))
         account = await self._selects.by_name(name)
-        familiar = self._passwords.familiar(account, name, password)
-        check = partial(self._passwords.check, account, name, password)
-        if not await self._throttle.attempt(name, password, address, check, familiar=familiar) or account is None:
+        familiar = self._passwords.familiar(account, name, password) or self._familiar_there(account, name, password)
+        prove = partial(self._prove, account, name, password)
+        proven = await self._throttle.attempt(name, password, address, prove, familiar=familiar)
+        if proven is None:
             raise Unauthenticated("The user name or password is wrong.")
-        return self._actor(account, None, address), "password"
+        return self._actor(proven, None, address), "password" if proven.source == LOCAL else f"password of {proven.source}"
+
+    def _familiar_there(self, account: AccountState | None, name: str, password: str) -> bool:
+        return self._logins is not None and self._logins.familiar(account, name, password)
+
+    async def _prove(self, account: AccountState | None, name: str, password: str) -> AccountState | None:
+        """The account that the password opens, here or by a directory."""
+        if (account is None or account.source != LOCAL) and self._logins is not None:
+            account_id = await self._logins.by_password(account, name, password)
+            if account_id is not None:
+                return await self._selects.by_id(account_id)
+        # An account that is refused, or is not there, takes as long as one of ours.
+        return account if await self._passwords.check(account, name, password) else None
 
     async def by_token(self, token: str, address: str = "") -> Actor:
         """The actor of a bearer token, narrowed to its scope, or of a credential's secret sent as one. Raises Unauthenticated."""

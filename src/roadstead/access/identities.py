@@ -77,16 +77,19 @@ class Identities:
 
         await self._database.write(work)
 
-    async def admit(self, source: SourceRow, person: Person, *, onboarding: bool) -> AccountRow:
+    async def admit(self, source: SourceRow, person: Person, *, onboarding: bool, expected: int | None = None) -> AccountRow:
         """The account of who has just logged in by the source; made at the first login if the source allows that.
 
         Groups, and what the source knows better than we do, are brought up to date. Raises Unauthenticated for a disabled account,
-        Denied where there is no account and none can be made.
+        Denied where there is no account and none can be made, or where it is not the `expected` one (its id): a name that the source has
+        given to somebody else.
         """
         now = self._clock()
 
         def work(connection: Connection) -> AccountRow:
             known = identities.find(connection, source.id, person.subject)
+            if expected is not None and (known is None or known.account_id != expected):
+                raise Denied(f"{source.name!r} means somebody else by that name than the account here was made for; ask an administrator.")
             account_id = known.account_id if known is not None else _onboard(connection, source, person, now, allowed=onboarding)
             _welcome(connection, account_id, source, person, now)
             account = accounts.get(connection, account_id)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hmac
 import secrets
-import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
@@ -23,6 +22,7 @@ from joserfc.jwk import KeySet
 from roadstead.access.clock import Clock
 from roadstead.access.person import Person, Step
 from roadstead.access.source_settings import OidcSettings
+from roadstead.access.source_tls import tls_context, trouble
 from roadstead.errors import Denied, SourceFailed, Unauthenticated
 
 ALGORITHMS: Final = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"]
@@ -193,31 +193,12 @@ class IdentityProvider:
         except httpx2.TimeoutException as error:
             raise self._failed(f"does not answer within {self.settings.timeout_seconds:g} seconds") from error
         except httpx2.HTTPError as error:
-            raise self._failed(_connection_trouble(error)) from error
+            raise self._failed(trouble(error)) from error
         except ValueError as error:
             raise self._failed("does not answer with JSON") from error
 
     def _failed(self, how: str) -> SourceFailed:
         return SourceFailed(f"The login source {self._name!r} {how}.", source=self._name)
-
-
-def _connection_trouble(error: BaseException) -> str:
-    """Why there is no connection; a certificate that is not trusted is told from a host that is not there."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"has a certificate that is not trusted: {cause.verify_message}"
-        cause = cause.__cause__ or cause.__context__
-    return f"cannot be reached: {error}"
-
-
-def tls_context(verify: bool, ca: str) -> ssl.SSLContext:
-    """How to verify a source's certificate: by the PEM certificates `ca`, or the system's authorities; without `verify`, not at all."""
-    context = ssl.create_default_context(cadata=ca or None)
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 def _text(claims: Mapping[str, Any], name: str) -> str | None:

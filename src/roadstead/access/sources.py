@@ -20,12 +20,13 @@ from roadstead.access import identities as linked
 from roadstead.access import policy, source_settings
 from roadstead.access.actor import ANONYMOUS, Action, Actor
 from roadstead.access.clock import Clock, system_clock
+from roadstead.access.directory import Directory
 from roadstead.access.identities import Identities, is_whole
 from roadstead.access.identity_provider import Handshake, IdentityProvider
-from roadstead.access.person import Check
+from roadstead.access.person import Check, Person
 from roadstead.access.source_settings import LdapSettings, OidcSettings, SourceSettings
 from roadstead.access.vault import Sealed, Vault
-from roadstead.errors import Conflict, Denied, InvalidAccount, Misconfigured, NotFound, NotOffered, Unauthenticated
+from roadstead.errors import Conflict, Denied, InvalidAccount, Misconfigured, NotFound, Unauthenticated
 from roadstead.metadata import groups, login_sources
 from roadstead.metadata.accounts import LOCAL, AccountRow
 from roadstead.metadata.database import Database
@@ -86,6 +87,7 @@ class Sources:
         if not _NAME.fullmatch(name) or name == LOCAL:
             raise InvalidAccount("A source's name is lower-case letters and digits, with '-' or '_' inside, at most 40, and not 'local'.")
         source_settings.require_sound(settings)
+        _require_secret(settings, bool(secret))
         sealed = source_settings.seal(self._vault, name, secret) if secret else None
         now = self._clock()
 
@@ -121,6 +123,7 @@ class Sources:
         policy.require_on_system(actor, Action.ADMINISTER)
         row = await self._row(name)
         values: dict[str, object] = {}
+        _require_secret(settings or source_settings.decode(row.settings), row.secret is not None if secret is None else bool(secret))
         if settings is not None:
             if source_settings.kind_of(settings) != row.kind:
                 raise InvalidAccount(f"{name!r} is of kind {row.kind}; another kind is another source.")
@@ -177,8 +180,9 @@ class Sources:
         """Try settings that are not kept yet. Raises InvalidAccount."""
         policy.require_on_system(actor, Action.ADMINISTER)
         source_settings.require_sound(settings)
+        _require_secret(settings, bool(secret))
         if isinstance(settings, LdapSettings):
-            raise NotOffered("Directories cannot be tried yet.")
+            return Check(tuple(await Directory(name, settings, secret).check()))
         return Check(tuple(await IdentityProvider(name, settings, secret, self._clock).check()))
 
     async def _change(self, row: SourceRow, **values: object) -> None:
@@ -191,6 +195,22 @@ class Sources:
         if row is None:
             raise _unknown(name)
         return row
+
+    # --- linking by a password
+
+    async def link(self, actor: Actor, name: str, login: str, password: str) -> None:
+        """Let the actor's account also be `login` of a directory, proved by the password there.
+
+        Raises NotFound, SourceFailed, Unauthenticated for a wrong name or password, and what `Identities.link` raises.
+        """
+        row = await self._row(name)
+        settings = source_settings.decode(row.settings)
+        if not row.enabled or not isinstance(settings, LdapSettings):
+            raise NotFound(f"There is no login by password at {name!r}.")
+        person = await Directory(row.name, settings, source_settings.secret_of(self._vault, row)).log_in(login, password)
+        if not isinstance(person, Person):
+            raise Unauthenticated("The user name or password is wrong.")
+        await self._identities.link(actor, row, person)
 
     # --- logging in by browser
 
@@ -256,6 +276,12 @@ class Sources:
 def actor_of(account: AccountRow, address: str) -> Actor:
     """The actor that a login has made."""
     return Actor(account.id, account.name, account.is_admin, address=address)
+
+
+def _require_secret(settings: SourceSettings, given: bool) -> None:
+    """Raise InvalidAccount for a bind without a password: a directory takes that for an anonymous one, and says that it went well."""
+    if isinstance(settings, LdapSettings) and bool(settings.bind_dn) != given:
+        raise InvalidAccount("A directory is searched with a bind DN and its password, or with neither, anonymously.")
 
 
 def _shown(row: SourceRow) -> Source:

@@ -39,6 +39,12 @@ def held_by(account_id: ColumnElement[int]) -> ColumnElement[bool]:
     return or_(members.c.account_id == account_id, by_group)
 
 
+def manages(connection: Connection, account_id: int) -> bool:
+    """Whether the account is projectAdmin anywhere, itself or by one of its groups."""
+    mine = (members.c.role == "projectAdmin", held_by(literal(account_id)))
+    return connection.execute(select(members.c.id).where(*mine).limit(1)).first() is not None
+
+
 class MemberSelects:
     """The hot select of a permission that is not open to everybody."""
 
