@@ -315,7 +315,8 @@ class Reader:
         try:
             found = await self._connection.search(base, scope, wanted, attributes, self._settings.timeout_seconds)
         except (bonsai.LDAPError, TimeoutError, ValueError) as error:
-            raise self._directory.failed(f"cannot be searched below {base} by {wanted}: {_words(error)}", step) from error
+            by = self._settings.group_filter if step == "groups" else self._settings.user_filter
+            raise self._directory.failed(f"cannot be searched below {base} by {by}: {_words(error)}", step) from error
         return [entry for entry in found if isinstance(entry, bonsai.LDAPEntry)]
 
 
@@ -330,7 +331,7 @@ def _first(entry: Any, attribute: str) -> str | None:
 
 
 def _words(error: BaseException) -> str:
-    return str(error.args[0]) if error.args and error.args[0] else type(error).__name__
+    return str(error.args[0]).rstrip(". ") if error.args and error.args[0] else type(error).__name__
 
 
 def _system_authorities() -> str | None:

@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from roadstead.access import identities as linked
 from roadstead.access import policy, source_settings
 from roadstead.access.actor import Action, Actor
+from roadstead.access.audit import Operation, ResourceType, audited
 from roadstead.access.clock import Clock, system_clock
 from roadstead.access.directory import Directory
 from roadstead.access.distinguished_name import normalise
@@ -23,7 +24,7 @@ from roadstead.access.person import Person
 from roadstead.access.source_settings import LdapSettings, OidcSettings
 from roadstead.access.vault import Vault
 from roadstead.errors import Conflict, Denied, InvalidAccount, NotFound, RoadsteadError, Unauthenticated
-from roadstead.metadata import accounts, groups, identities, login_sources, members
+from roadstead.metadata import accounts, audit, groups, identities, login_sources, members
 from roadstead.metadata.accounts import LOCAL
 from roadstead.metadata.database import Database
 from roadstead.metadata.groups import GroupRow
@@ -65,6 +66,7 @@ class Groups:
             row = groups.find(connection, name)
             if not added or row is None:
                 raise Conflict(f"There is a group {name!r} already, or one for what {source!r} calls so.")
+            self._tell(connection, actor, Operation.CREATE, name, None if called is None else f"{called} of {source}")
             return row
 
         return await self._database.write(work)
@@ -108,11 +110,12 @@ class Groups:
         _require_name(name)
 
         def work(connection: Connection) -> None:
-            _found(connection, group_id)
+            row = _found(connection, group_id)
             other = groups.find(connection, name)
             if other is not None and other.id != group_id:
                 raise Conflict(f"There is a group {name!r} already.")
             groups.rename(connection, group_id, name)
+            self._tell(connection, actor, Operation.UPDATE, row.name, f"renamed to {name}")
 
         await self._database.write(work)
 
@@ -121,8 +124,9 @@ class Groups:
         policy.require_on_system(actor, Action.ADMINISTER)
 
         def work(connection: Connection) -> None:
-            _found(connection, group_id)
+            row = _found(connection, group_id)
             groups.remove(connection, [group_id])
+            self._tell(connection, actor, Operation.DELETE, row.name)
 
         await self._database.write(work)
 
@@ -150,12 +154,14 @@ class Groups:
         now = self._clock()
 
         def work(connection: Connection) -> None:
-            _require_own(_found(connection, group_id))
+            row = _found(connection, group_id)
+            _require_own(row)
             account = accounts.get(connection, account_id)
             if account is None or account.kind != "user":
                 raise NotFound("There is no such account.")
             if not groups.put_in(connection, account_id, group_id, now):
                 raise Conflict(f"{account.name!r} is in that group already.")
+            self._tell(connection, actor, Operation.UPDATE, row.name, f"{account.name} put in")
 
         await self._database.write(work)
 
@@ -164,11 +170,17 @@ class Groups:
         policy.require_on_system(actor, Action.ADMINISTER)
 
         def work(connection: Connection) -> None:
-            _require_own(_found(connection, group_id))
+            row = _found(connection, group_id)
+            _require_own(row)
+            account = accounts.get(connection, account_id)
             if not groups.take_out(connection, account_id, group_id):
                 raise NotFound("That account is not in the group.")
+            self._tell(connection, actor, Operation.UPDATE, row.name, f"{account.name if account else account_id} taken out")
 
         await self._database.write(work)
+
+    def _tell(self, connection: Connection, actor: Actor, operation: Operation, name: str, detail: str | None = None) -> None:
+        audit.add(connection, audited(actor, self._clock(), operation, ResourceType.GROUP, name, detail=detail))
 
     # --- what sources say of them
 

@@ -10,12 +10,13 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from roadstead.access import policy
-from roadstead.access.actor import Action, Actor, Limits
+from roadstead.access.actor import SYSTEM, Action, Actor, Limits
+from roadstead.access.audit import Operation, ResourceType, audited
 from roadstead.access.clock import Clock, system_clock
 from roadstead.access.people import is_name
 from roadstead.access.person import Person
 from roadstead.errors import Conflict, Denied, NotFound, Unauthenticated
-from roadstead.metadata import accounts, credentials, groups, identities
+from roadstead.metadata import accounts, audit, credentials, groups, identities
 from roadstead.metadata.accounts import LOCAL, AccountRow
 from roadstead.metadata.database import Database
 from roadstead.metadata.identities import IdentityRow
@@ -54,6 +55,7 @@ class Identities:
             groups.set_of_source(connection, account_id, row.source, (), now)
             if account.source == row.source:
                 _move_home(connection, account, [one for one in held if one.id != identity_id])
+            _tell(connection, actor, account.name, f"{row.name} of {row.source} unlinked", now)
 
         await self._database.write(work)
 
@@ -73,6 +75,7 @@ class Identities:
                 known = identities.find(connection, source.id, person.subject)
                 if known is None or known.account_id != account_id:
                     raise Conflict(f"{person.name!r} of {source.name!r} is linked to another account already.")
+            _tell(connection, actor, actor.name, f"{person.name} of {source.name} linked", now)
             _welcome(connection, account_id, source, person, now)
 
         await self._database.write(work)
@@ -140,6 +143,7 @@ def _onboard(connection: Connection, source: SourceRow, person: Person, now: dat
             f"There is an account {person.name!r} already, and it is not yours as {source.name!r} knows you. "
             "If it is yours, log in to it and link this identity in your profile; otherwise ask an administrator."
         )
+    audit.add(connection, audited(SYSTEM, now, Operation.CREATE, ResourceType.USER, person.name, detail=f"first login by {source.name}"))
     return made.id
 
 
@@ -159,10 +163,14 @@ def confirm(connection: Connection, account_id: int, source: SourceRow, person: 
         return
     if known.gone_at is not None and account.disabled_at == known.gone_at:
         accounts.change(connection, account_id, disabled_at=None)
+        _tell(connection, SYSTEM, account.name, f"enabled: {source.name} knows it again", now)
     identities.change(connection, known.id, name=person.name, gone_at=None)
     groups.set_of_source(connection, account_id, source.name, person.groups, now)
     if account.source == source.name:
         accounts.change(connection, account_id, **_own(person))
+        if person.is_admin not in (None, account.is_admin):
+            said = "an administrator" if person.is_admin else "no longer an administrator"
+            _tell(connection, SYSTEM, account.name, f"{said}: {source.name} says so", now)
 
 
 def _own(person: Person) -> dict[str, object]:
@@ -188,6 +196,7 @@ def lose(connection: Connection, row: IdentityRow, now: datetime, *, takes_admin
     others = [one for one in identities.of_account(connection, account.id) if one.gone_at is None]
     if not others and account.disabled_at is None:
         accounts.change(connection, account.id, disabled_at=now)
+        _tell(connection, SYSTEM, account.name, f"disabled: {row.source} does not know it any more", now)
 
 
 def release(connection: Connection, source: SourceRow, now: datetime, *, takes_admin: bool) -> None:
@@ -205,3 +214,7 @@ def release(connection: Connection, source: SourceRow, now: datetime, *, takes_a
 def _move_home(connection: Connection, account: AccountRow, left: list[IdentityRow]) -> None:
     """Bind an account whose source is gone to the next that it has an identity at, or to none."""
     accounts.change(connection, account.id, source=left[0].source if left else LOCAL)
+
+
+def _tell(connection: Connection, actor: Actor, account: str, detail: str, now: datetime) -> None:
+    audit.add(connection, audited(actor, now, Operation.UPDATE, ResourceType.USER, account, detail=detail))

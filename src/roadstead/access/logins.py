@@ -119,9 +119,11 @@ class Logins:
             try:
                 return await Directory(row.name, settings, source_settings.secret_of(self._vault, row)).log_in(name, password)
             except SourceFailed as error:
+                # What exactly is wrong is for the log and for `Sources.check`, and not for whoever tries a name.
                 log.warning("login source failed", source=row.name, reason=error.message)
-                self._failed[row.id] = (self._monotonic() + PASSED_OVER_SECONDS, row.updated_at, error)
-                raise SourceFailed(error.message, **error.detail) from error
+                failure = SourceFailed(f"The login source {row.name!r} does not answer; try again later.", source=row.name)
+                self._failed[row.id] = (self._monotonic() + PASSED_OVER_SECONDS, row.updated_at, failure)
+                raise failure from error
 
     def familiar(self, bound: AccountState | None, name: str, password: str) -> bool:
         """Whether a directory let this account in by `password` not long ago; it is asked again, but that need not wait (see `throttle`)."""

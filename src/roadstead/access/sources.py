@@ -19,6 +19,7 @@ from sqlalchemy import Connection
 from roadstead.access import identities as linked
 from roadstead.access import policy, source_settings
 from roadstead.access.actor import ANONYMOUS, Action, Actor
+from roadstead.access.audit import Operation, ResourceType, audited
 from roadstead.access.clock import Clock, system_clock
 from roadstead.access.directory import Directory
 from roadstead.access.identities import Identities, is_whole
@@ -27,7 +28,7 @@ from roadstead.access.person import Check, Person
 from roadstead.access.source_settings import LdapSettings, OidcSettings, SourceSettings
 from roadstead.access.vault import Sealed, Vault
 from roadstead.errors import Conflict, Denied, InvalidAccount, Misconfigured, NotFound, Unauthenticated
-from roadstead.metadata import groups, login_sources
+from roadstead.metadata import audit, groups, login_sources
 from roadstead.metadata.accounts import LOCAL, AccountRow
 from roadstead.metadata.database import Database
 from roadstead.metadata.login_sources import SourceRow
@@ -104,6 +105,7 @@ class Sources:
             row = login_sources.find(connection, name)
             if not added or row is None:
                 raise Conflict(f"There is a login source {name!r} already.")
+            audit.add(connection, audited(actor, now, Operation.CREATE, ResourceType.SOURCE, name, detail=row.kind))
             return row
 
         return _shown(await self._database.write(work))
@@ -132,12 +134,13 @@ class Sources:
         if secret is not None:
             sealed = source_settings.seal(self._vault, name, secret) if secret else None
             values |= {"secret": sealed.ciphertext, "encryption_key_id": sealed.key_id} if sealed else _NO_SECRET
-        await self._change(row, **values)
+        what = " and ".join(word for word, given in (("settings", settings), ("secret", secret)) if given is not None)
+        await self._change(actor, row, what, **values)
 
     async def set_enabled(self, actor: Actor, name: str, enabled: bool) -> None:
         """Ask a source, or do not: then who is bound to it cannot log in by a password, and their tokens live on."""
         policy.require_on_system(actor, Action.ADMINISTER)
-        await self._change(await self._row(name), enabled=enabled)
+        await self._change(actor, await self._row(name), "enabled" if enabled else "disabled", enabled=enabled)
 
     async def move(self, actor: Actor, name: str, position: int) -> None:
         """Put a source at a place in the order, from 1. Raises NotFound."""
@@ -152,6 +155,7 @@ class Sources:
             ids = [row.id for row in rows if row is not moved]
             ids.insert(max(position - 1, 0), moved.id)
             login_sources.place(connection, ids, now)
+            audit.add(connection, audited(actor, now, Operation.UPDATE, ResourceType.SOURCE, name, detail=f"moved to {position}"))
 
         await self._database.write(work)
 
@@ -167,6 +171,7 @@ class Sources:
             linked.release(connection, row, now, takes_admin=bool(source_settings.decode(row.settings).admin_group))
             groups.remove_of_source(connection, name)
             login_sources.remove(connection, row.id, now)
+            audit.add(connection, audited(actor, now, Operation.DELETE, ResourceType.SOURCE, name))
 
         await self._database.write(work)
 
@@ -185,10 +190,15 @@ class Sources:
             return Check(tuple(await Directory(name, settings, secret).check()))
         return Check(tuple(await IdentityProvider(name, settings, secret, self._clock).check()))
 
-    async def _change(self, row: SourceRow, **values: object) -> None:
+    async def _change(self, actor: Actor, row: SourceRow, what: str, **values: object) -> None:
         now = self._clock()
-        if not await self._database.write(lambda connection: login_sources.change(connection, row.id, now, **values)):
-            raise _unknown(row.name)
+
+        def work(connection: Connection) -> None:
+            if not login_sources.change(connection, row.id, now, **values):
+                raise _unknown(row.name)
+            audit.add(connection, audited(actor, now, Operation.UPDATE, ResourceType.SOURCE, row.name, detail=what))
+
+        await self._database.write(work)
 
     async def _row(self, name: str) -> SourceRow:
         row = await self._database.read(lambda connection: login_sources.find(connection, name))
