@@ -177,6 +177,7 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
             "forget sessions": (access.sessions.purge, _FORGET_SECONDS),
             "export audit": _export(system, stack),
             "purge audit": (partial(purge_audit, access.audit, access.configuration, system_clock), _PURGE_AUDIT_SECONDS),
+            "refresh groups": (system.access.groups.refresh, settings.login_refresh_minutes * 60),
         }
         async with asyncio.TaskGroup() as tasks:
             for what, (act, every) in chores.items():

@@ -97,6 +97,9 @@ class Settings(BaseSettings):
         default=None,
         description="Where the audit log is exported: file:///absolute/path, syslog://host:port?protocol=udp (or tcp), or syslog:///dev/log. Default: nowhere.",
     )
+    login_refresh_minutes: float = Field(
+        default=15, gt=0, le=24 * 60, description="Minutes after which directories are asked again who is there, and in which groups."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least level of log lines: debug, info, warning or error. Successful pulls are logged at debug."
     )

@@ -2,66 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
 
 from roadstead.access.actor import SYSTEM, Level, Role
-from roadstead.cli.options import ConfigOption, DataOption, apply
+from roadstead.cli.office import JsonOption
+from roadstead.cli.office import run_at_desk as _run
+from roadstead.cli.office import show as _print
+from roadstead.cli.options import ConfigOption, DataOption
 
 if TYPE_CHECKING:
     from roadstead.cli.desk import Desk
-
-T = TypeVar("T")
-
-_PIPED_WIDTH = 500
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 user = typer.Typer(help="Accounts of people.", no_args_is_help=True)
 project = typer.Typer(help="Projects and their members.", no_args_is_help=True)
 token = typer.Typer(help="Personal access tokens.", no_args_is_help=True)
 robot = typer.Typer(help="Robot accounts.", no_args_is_help=True)
-
-
-def _run(data: Any, config: Any, act: Callable[[Desk], Awaitable[T]]) -> T:
-    from roadstead.cli.desk import open_desk  # noqa: PLC0415 - the rooms take half a second to load, which other commands do not pay
-
-    settings = apply(data=data, config=config)
-
-    async def run() -> T:
-        async with open_desk(settings) as desk:
-            return await act(desk)
-
-    return asyncio.run(run())
-
-
-def _print(value: Any, *, as_json: bool, columns: Iterable[str] = ()) -> None:
-    plain = msgspec.to_builtins(value)
-    if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(plain)).decode())
-        return
-    from rich.console import Console  # noqa: PLC0415 - see _run
-    from rich.table import Table  # noqa: PLC0415 - see _run
-
-    rows = plain if isinstance(plain, list) else [plain]
-    table = Table(*columns, box=None, header_style="bold")
-    for row in rows:
-        table.add_row(*(_cell(row, column) for column in columns))
-    # What is piped into another program is not cut to a terminal's width.
-    Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH).print(table)
-
-
-def _cell(row: Mapping[str, Any], column: str) -> str:
-    value = row[column]
-    if isinstance(value, bool):
-        return "yes" if value else ""
-    return "" if value is None else str(value)
 
 
 def _password(given: str | None) -> str:
@@ -181,7 +141,8 @@ def project_member(
     account: Annotated[str | None, typer.Argument(help="Without it, the members are listed.")] = None,
     role: Annotated[Role, typer.Option(help="What the account may do there.")] = Role.DEVELOPER,
     path: Annotated[str, typer.Option(help="Only in this repository, or below this folder: 'team/*'.")] = "*",
-    remove: Annotated[bool, typer.Option("--remove", help="End the account's roles there.")] = False,
+    group: Annotated[str | None, typer.Option(help="A group, in place of an account.")] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="End the roles there.")] = False,
     as_json: JsonOption = False,
     data: DataOption = None,
     config: ConfigOption = None,
@@ -190,10 +151,12 @@ def project_member(
     columns = ("id", "holder", "role", "path", "path_prefix")
 
     async def act(desk: Desk) -> Any:
-        if account is not None and remove:
+        if remove:
             for row in await desk.projects.members(SYSTEM, name):
-                if row.holder == account:
+                if row.holder == (account or group) and (row.group_id is not None) is (account is None):
                     await desk.projects.remove_member(SYSTEM, name, row.id)
+        elif group is not None:
+            await desk.projects.add_group(SYSTEM, name, group, role, path)
         elif account is not None:
             await desk.projects.add_member(SYSTEM, name, account, role, path)
         return await desk.projects.members(SYSTEM, name)

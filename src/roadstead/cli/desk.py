@@ -26,6 +26,8 @@ class Desk:
         self.people = system.access.people
         self.credentials = system.access.credentials
         self.robots = system.access.robots
+        self.sources = system.access.sources
+        self.groups = system.access.groups
         self.projects = system.registry.projects
 
     async def add_robot(self, name: str, project: str | None, may: str, description: str, days: int) -> tuple[RobotRow, str]:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from roadstead.cli import administration
+from roadstead.cli import administration, sources
 from roadstead.cli.options import ConfigOption, DataOption, apply
 from roadstead.errors import RoadsteadError
 
@@ -19,6 +19,8 @@ app.add_typer(administration.user, name="user")
 app.add_typer(administration.project, name="project")
 app.add_typer(administration.token, name="token")
 app.add_typer(administration.robot, name="robot")
+app.add_typer(sources.source, name="source")
+app.add_typer(sources.group, name="group")
 
 
 @app.command()
