@@ -34,7 +34,7 @@ from tests.support.factories import APP, BEGINNING, VAULT, ManualClock
 if TYPE_CHECKING:
     from tests.support.postgres import Postgres  # imported by pytest as a plugin, after this module
 
-pytest_plugins = ["tests.support.postgres", "tests.support.seaweedfs", "tests.support.slapd"]
+pytest_plugins = ["tests.support.postgres", "tests.support.seaweedfs", "tests.support.slapd", "tests.support.oidc_provider"]
 
 # A shared machine is slow at times, and what failed once is written into the test as an example: no deadline, no database of examples.
 hypothesis.settings.register_profile("roadstead", deadline=None, database=None)

@@ -59,7 +59,7 @@ def test_every_change_note_says_its_kind() -> None:
 
 
 def test_every_command_of_the_readme_is_one_of_the_program() -> None:
-    told = re.findall(r"^\| `roadstead ([a-z ]+?)(?: [\[A-Z].*)?` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    told = re.findall(r"^\| `roadstead ([a-z -]+?)(?: [\[A-Z].*)?` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
     known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
     known |= {
         f"{group.name} {command.name or command.callback.__name__}"

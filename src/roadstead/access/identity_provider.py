@@ -175,7 +175,7 @@ class IdentityProvider:
 
     async def _json(self, client: Any, url: str, *, withhold_token: bool = True) -> dict[str, Any]:
         with self._translated():
-            answer = await client.get(url, withhold_token=withhold_token, headers={"Accept": "application/json"})
+            answer = await client.request("GET", url, withhold_token=withhold_token, headers={"Accept": "application/json"})
             if answer.status_code != 200:
                 raise self._failed(f"answers {answer.status_code} to {url}")
             said = answer.json()
