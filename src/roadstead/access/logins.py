@@ -126,7 +126,7 @@ class Logins:
                 raise failure from error
 
     def familiar(self, bound: AccountState | None, name: str, password: str) -> bool:
-        """Whether a directory let this account in by `password` not long ago: it is asked again, and that need not wait (see `throttle`)."""
+        """Whether a directory let this account in by `password` not long ago: it is asked again without a wait (see `throttle`)."""
         at, state, _account_id = self._remembered.get(self._known(name, password), _NEVER)
         return bound is not None and self._monotonic() - at < FAMILIAR_SECONDS and state[-1] == _account_state(bound)
 

@@ -46,7 +46,7 @@ async def may_see(registry: Registry, actor: Actor) -> bool:
 
 async def test_a_role_of_a_group_is_a_role_of_who_is_in_it(access: Access, registry: Registry, admin: Actor, user: Actor) -> None:
     group = await access.groups.add(admin, "Climate modellers")
-    member = await registry.projects.add_member(admin, VAULT.project, None, Role.DEVELOPER, group="Climate modellers")
+    member = await registry.projects.add_group(admin, VAULT.project, "Climate modellers", Role.DEVELOPER)
     assert (member.holder, member.group_id, member.account_id) == ("Climate modellers", group.id, None)
     assert not await may_see(registry, user)
     await access.groups.add_member(admin, group.id, user.account_id or 0)
@@ -63,7 +63,7 @@ async def test_a_role_of_a_group_is_a_role_of_who_is_in_it(access: Access, regis
 
 async def test_a_removed_group_takes_its_roles_with_it(access: Access, registry: Registry, admin: Actor, user: Actor) -> None:
     group = await access.groups.add(admin, "modellers")
-    await registry.projects.add_member(admin, VAULT.project, None, Role.DEVELOPER, group="modellers")
+    await registry.projects.add_group(admin, VAULT.project, "modellers", Role.DEVELOPER)
     await access.groups.add_member(admin, group.id, user.account_id or 0)
     await access.groups.remove(admin, group.id)
     assert not await may_see(registry, user)
@@ -92,14 +92,6 @@ async def test_groups_are_renamed_and_their_names_are_unique(access: Access, adm
 async def test_a_bad_name_is_refused(access: Access, admin: Actor, name: str) -> None:
     with pytest.raises(InvalidAccount):
         await access.groups.add(admin, name)
-
-
-async def test_a_member_is_an_account_or_a_group(registry: Registry, admin: Actor, user: Actor) -> None:
-    for account, group in ((None, None), ("ada", "modellers")):
-        with pytest.raises(InvalidAccount):
-            await registry.projects.add_member(admin, VAULT.project, account, Role.GUEST, group=group)
-    with pytest.raises(NotFound, match="modellers"):
-        await registry.projects.add_member(admin, VAULT.project, None, Role.GUEST, group="modellers")
 
 
 async def test_a_robot_is_in_no_group(access: Access, registry: Registry, admin: Actor) -> None:
@@ -187,7 +179,7 @@ async def test_a_group_that_is_taken_away_in_the_directory_ends_what_it_allowed(
     climate = tree.group("climate", grace, heidi)
     science = tree.group("science", climate)
     await access.groups.add(admin, "modellers", source=cluster, external_id=science)
-    await registry.projects.add_member(admin, VAULT.project, None, Role.DEVELOPER, group="modellers")
+    await registry.projects.add_group(admin, VAULT.project, "modellers", Role.DEVELOPER)
     await access.accounts.by_password("grace", GOOD)
     actor = await access.accounts.by_password("grace", GOOD)
     _row, secret = await access.credentials.add_token(actor, actor.account_id or 0, "laptop", Level.READ)
@@ -331,7 +323,7 @@ async def test_groups_of_a_removed_source_end_with_it(access: Access, registry: 
     climate = tree.group("climate", tree.person("grace", GOOD))
     await access.groups.add(admin, "modellers", source=cluster, external_id=climate)
     own = await access.groups.add(admin, "own")
-    await registry.projects.add_member(admin, VAULT.project, None, Role.DEVELOPER, group="modellers")
+    await registry.projects.add_group(admin, VAULT.project, "modellers", Role.DEVELOPER)
     actor = await access.accounts.by_password("grace", GOOD)
     assert await may_see(registry, actor)
     await access.sources.remove(admin, cluster)
