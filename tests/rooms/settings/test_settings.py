@@ -32,6 +32,7 @@ EXAMPLES: dict[str, tuple[str, str, Any]] = {
     "create_projects_on_push": ("1", "true", True),
     "upload_lifetime_hours": ("1.5", "1.5", 1.5),
     "body_timeout_seconds": ("5", "5", 5.0),
+    "login_refresh_minutes": ("5", "5", 5.0),
     "audit_export": (
         "syslog://log.example.org:601?protocol=tcp",
         '"syslog://log.example.org:601?protocol=tcp"',
