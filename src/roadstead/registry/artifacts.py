@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from roadstead.access.actor import Action, Actor
-from roadstead.errors import InvalidManifest, NotOffered
+from roadstead.errors import InvalidManifest, NotFound
 from roadstead.metadata import artifacts, manifests, tags
 from roadstead.metadata.artifacts import AccessoryRow, ArtifactRow, ConfigRow
 from roadstead.metadata.database import Database
@@ -152,7 +152,7 @@ class Artifacts:
         return await self._database.read(work)
 
     async def history(self, actor: Actor, name: RepositoryName, reference: Reference) -> Sequence[Attributes]:
-        """How an image was built, as its config tells it. Raises NotOffered for what is no image or does not tell; else as `get`."""
+        """How an image was built, as its config tells it. Raises NotFound for what is no image or does not tell; else as `get`."""
         _, repository_id = await self._there(actor, name)
 
         def work(connection: Connection) -> ConfigRow | None:
@@ -162,7 +162,7 @@ class Artifacts:
         config = await self._database.read(work)
         told = None if config is None else await self._configs.history(config)
         if told is None:
-            raise NotOffered("This artifact does not tell how it was built.")
+            raise NotFound("This artifact does not tell how it was built.")
         return told
 
     async def _there(self, actor: Actor, name: RepositoryName) -> tuple[PlaceRow, int]:

@@ -11,7 +11,6 @@ from roadstead.registry.blobs import Blobs
 from roadstead.registry.configs import Configs
 from roadstead.registry.copies import Copies
 from roadstead.registry.manifests import Manifests
-from roadstead.registry.overview import Overview
 from roadstead.registry.projects import Projects
 from roadstead.registry.pulls import PullCounter
 from roadstead.registry.quotas import Quotas
@@ -19,6 +18,7 @@ from roadstead.registry.referrers import Referrers
 from roadstead.registry.repositories import Repositories
 from roadstead.registry.rules import Rules
 from roadstead.registry.seams import Seams
+from roadstead.registry.statistics import Statistics
 from roadstead.registry.tags import Tags
 from roadstead.registry.uploads import Uploads
 
@@ -46,5 +46,5 @@ class Registry:
         self.tags = Tags(database, self.repositories)
         self.artifacts = Artifacts(database, self.repositories, Configs(store))
         self.copies = Copies(database, self.repositories, self.blobs, self.manifests)
-        self.overview = Overview(database, self.projects)
+        self.statistics = Statistics(database)
         self.referrers = Referrers(database, self.repositories)

@@ -8,6 +8,19 @@ from roadstead.metadata.credentials import CredentialRow
 from roadstead.metadata.members import MemberRow
 from roadstead.metadata.projects import ProjectDetails, ProjectRow
 from roadstead.metadata.quota_listing import QuotaRow
+from roadstead.metadata.repositories import RepositoryRow
 from roadstead.metadata.robots import RobotRow
+from roadstead.metadata.tags import TagDetail
 
-__all__ = ["AccountRow", "AuditRow", "CredentialRow", "MemberRow", "ProjectDetails", "ProjectRow", "QuotaRow", "RobotRow"]
+__all__ = [
+    "AccountRow",
+    "AuditRow",
+    "CredentialRow",
+    "MemberRow",
+    "ProjectDetails",
+    "ProjectRow",
+    "QuotaRow",
+    "RepositoryRow",
+    "RobotRow",
+    "TagDetail",
+]

@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from roadstead.access.actor import Actor, Role
 from roadstead.content.memory import MemoryStore
-from roadstead.errors import Conflict, InUse, InvalidInput, ManifestUnknown, NotOffered, ProjectUnknown, ReferenceMissing, RepositoryUnknown
+from roadstead.errors import Conflict, InUse, InvalidInput, ManifestUnknown, NotFound, ProjectUnknown, ReferenceMissing, RepositoryUnknown
 from roadstead.metadata.artifacts import signature_tag
 from roadstead.metadata.database import Database
 from roadstead.metadata.listing import Filter, Listing, Match, Page, Sort
@@ -248,7 +248,7 @@ async def test_a_hostile_config_costs_nothing_but_itself(registry: Registry, adm
     assert (await get(registry, admin, made)).attributes is None
     page, _ = await registry.artifacts.page(admin, APP, NEWEST)
     assert {one.digest: bool(one.attributes) for one in page} == {made.digest: False, fine.digest: True}
-    with pytest.raises(NotOffered):
+    with pytest.raises(NotFound):
         await registry.artifacts.history(admin, APP, made.digest)
 
 

@@ -52,7 +52,6 @@ ACTS: dict[str, Act] = {}
 for whose, scope in (("administrator", ADMIN), ("member", MEMBER), ("nobody", NOBODY)):
     for what, listing in LISTINGS.items():
         ACTS[f"repositories of {whose}, {what}"] = partial(repositories.page, scope=scope, listing=listing)
-    ACTS[f"search of {whose}"] = partial(overview.search, scope=scope, text="app-00", limit=200)
     ACTS[f"counts of {whose}"] = partial(overview.counts, scope=scope)
 for size, repository in (("large", LARGE), ("small", SMALL)):
     for what, listing in ARTIFACTS.items():

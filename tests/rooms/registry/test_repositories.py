@@ -63,10 +63,7 @@ async def test_a_grant_on_a_path_shows_that_path_alone(filled: Registry, admin: 
     rows, total = await filled.repositories.of_project(user, "vault", ALL)
     assert ([row.name for row in rows], total) == ([TEAM], 1)
     assert (await filled.repositories.get(user, TEAM)).artifacts == 1
-    found = await filled.overview.search(user, "vault")
-    assert ([one.project.name for one in found.projects], [one.name for one in found.repositories]) == (["vault"], [TEAM])
-    assert found.projects[0].repositories == 1
-    assert (await filled.overview.statistics(user)).private == Counts(1, 1)
+    assert (await filled.statistics.get(user)).private == Counts(1, 1)
     for name in (VAULT, OTHER, RepositoryName("vault/never")):
         with pytest.raises(ProjectUnknown) as refused:
             await filled.repositories.get(user, name)
@@ -298,34 +295,12 @@ async def test_a_push_and_a_removal_at_once_leave_nothing_in_a_removed_repositor
     assert await database.read(lambda c: c.execute(lost).scalar()) == 0
 
 
-# --- search and numbers -------------------------------------------------------------------------------------------------------------
-
-
-async def test_search_finds_names_in_part(filled: Registry, admin: Actor, user: Actor, anonymous: Actor) -> None:
-    found = await filled.overview.search(admin, "APP")
-    assert ([one.project.name for one in found.projects], [one.name for one in found.repositories]) == ([], [APP, VAULT, TEAM])
-    found = await filled.overview.search(admin, "vau")
-    assert ([one.project.name for one in found.projects], found.projects[0].repositories) == (["vault"], 3)
-    assert len((await filled.overview.search(admin, "")).repositories) == 5
-    for actor in (user, anonymous):
-        found = await filled.overview.search(actor, "a")
-        assert ([one.project.name for one in found.projects], [one.name for one in found.repositories]) == (["library"], [APP, COPY])
-    assert (await filled.overview.search(admin, "%")).repositories == []
+# --- numbers -------------------------------------------------------------------------------------------------------------------
 
 
 async def test_statistics_count_what_is_seen_and_bytes_for_administrators(filled: Registry, admin: Actor, user: Actor) -> None:
-    told = await filled.overview.statistics(admin)
+    told = await filled.statistics.get(admin)
     assert (told.public.projects, told.public.repositories, told.private.projects, told.private.repositories) == (1, 2, 1, 3)
     assert told.stored == sum(len(one.content) for one in BASE.blobs)
-    told = await filled.overview.statistics(user)
+    told = await filled.statistics.get(user)
     assert (told.public.repositories, told.private.projects, told.private.repositories, told.stored) == (2, 0, 0, None)
-
-
-async def test_a_summary_counts_members_for_those_who_may_see_them(filled: Registry, admin: Actor, user: Actor, anonymous: Actor) -> None:
-    await filled.projects.add_member(admin, "library", "ada", Role.LIMITED_GUEST)
-    summary = await filled.overview.summary(admin, "library")
-    assert (summary.repositories, summary.members) == (2, {Role.LIMITED_GUEST: 1})
-    for actor in (user, anonymous):
-        assert (await filled.overview.summary(actor, "library")).members is None
-    with pytest.raises(ProjectUnknown):
-        await filled.overview.summary(user, "vault")

@@ -136,7 +136,7 @@ async def list_projects(
     more += [Filter("public", Match.EQUAL, (str(public).lower(),))] if public is not None else []
     rows, total = await call.registry.projects.page(call.actor, paging.listing(FIELDS, *more))
     paging.tell(call, total)
-    return await _written(call, rows)
+    return await written(call, rows)
 
 
 @router.head("/projects")
@@ -160,7 +160,7 @@ async def add_project(call: Calling, project: ProjectReq) -> None:
 async def get_project(call: Calling, project: ProjectRef) -> Project:
     """One project."""
     row = await call.registry.projects.details(call.actor, call.project(project))
-    return (await _written(call, [row]))[0]
+    return (await written(call, [row]))[0]
 
 
 @router.put("/projects/{project}", responses=NOT_OFFERED)
@@ -258,7 +258,8 @@ async def _set_metadata(call: Call, project: str, metadata: dict[str, str]) -> N
     await call.registry.projects.change(call.actor, call.project(project), public=read_metadata(dict(metadata)))
 
 
-async def _written(call: Call, rows: list[ProjectDetails]) -> list[Project]:
+async def written(call: Call, rows: list[ProjectDetails]) -> list[Project]:
+    """The projects as they are answered, with the roles that one has there."""
     roles = await call.registry.projects.roles(call.actor, [row.id for row in rows])
     return [_project(row, roles[row.id]) for row in rows]
 
