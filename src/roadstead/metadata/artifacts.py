@@ -107,7 +107,8 @@ def _named_by_index(repository_ids: Collection[int]) -> ColumnElement[bool]:
 
 
 def _is_accessory(repository_ids: Collection[int]) -> ColumnElement[bool]:
-    """Whether a manifest of one of these repositories speaks about another live one there. Both ways lie together in an index, and are few."""
+    """Whether a manifest of one of these repositories speaks about another live one there."""
+    # Both lists are short, and lie together in an index.
     about = and_(_subjects.c.repository_id == _speakers.c.repository_id, _subjects.c.digest == _speakers.c.subject_digest)
     by_subject = (
         select(_speakers.c.id)
