@@ -24,10 +24,16 @@ serve: setup ## Start the registry on http://127.0.0.1:5000 (ARGS='--data DIR --
 dev: ## Leave a .venv with the tools for tests and checks
 	@scripts/setup.sh dev
 
+.PHONY: ldap
+ldap: setup ## Add what login sources of kind LDAP need: a library that is built here, from pinned, hashed source
+	@scripts/setup.sh ldap
+
 # What is missing here is told by the tests that are skipped for it, by name, at the end of the run.
 .PHONY: test-packages
 test-packages:
-	@scripts/setup.sh packages postgresql strace squashfs-tools squashfuse squashfs-tools-ng || [ $$? = 3 ]
+	@scripts/setup.sh packages postgresql strace squashfs-tools squashfuse squashfs-tools-ng slapd ldap-utils || [ $$? = 3 ]
+	@command -v npm >/dev/null || scripts/setup.sh packages nodejs npm || [ $$? = 3 ]
+	@scripts/setup.sh ldap || [ $$? = 3 ]
 
 .PHONY: test
 test: dev test-packages ## Run the tests (not real clients and the official suite: make clients, make conformance)
@@ -65,7 +71,9 @@ bench: dev ## Measure Roadstead beside Debian's docker-registry and nginx
 lock: ## Compile requirements/*.txt from pyproject.toml
 	@uv=$$(mktemp -d); trap 'rm -rf "$$uv"' EXIT; python3 -m venv "$$uv"; "$$uv/bin/pip" install -q --disable-pip-version-check uv; \
 	$(UV) $(ARGS) -o requirements/runtime.txt --group build pyproject.toml >/dev/null; \
-	$(UV) $(ARGS) -o requirements/dev.txt --group build --group dev pyproject.toml >/dev/null
+	$(UV) $(ARGS) -o requirements/dev.txt --group build --group dev pyproject.toml >/dev/null; \
+	$(UV) $(ARGS) -o requirements/ldap.txt --group ldap >/dev/null; \
+	$(UV) $(ARGS) -o requirements/ldap-build.txt --group ldap-build >/dev/null
 
 .PHONY: clean
 clean: ## Remove everything that was made here, but never data

@@ -3,9 +3,10 @@
 #
 #   scripts/setup.sh runtime          .venv with what `roadstead serve` needs
 #   scripts/setup.sh dev              .venv with what the tests and checks need as well
+#   scripts/setup.sh ldap             the library for LDAP in .venv, built from source, with what Debian has for building it
 #   scripts/setup.sh packages NAME…   Debian packages: installed when root or with password-free sudo, else named
 #
-# Exit status of `packages`: 0 when all are there, 3 when some are missing and could not be installed.
+# Exit status of `packages` and `ldap`: 0 when all is there, 3 when something is missing and could not be installed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 checkout=$(pwd -P)
@@ -87,8 +88,26 @@ environment() {
   fingerprint "$kind" >".venv/.setup-$kind"
 }
 
+# bonsai is published as source alone. What builds it is pinned and hashed like everything else, so nothing is fetched besides.
+ldap() {
+  local python=.venv/bin/python headers
+  environment runtime
+  mkdir -p .cache; exec 8>.cache/setup-ldap.lock; flock 8
+  if [ "$(cat .venv/.setup-ldap 2>/dev/null)" = "$(fingerprint ldap)" ] && "$python" -c 'import bonsai' 2>/dev/null; then return; fi
+  headers=(gcc libc6-dev libldap-dev libsasl2-dev)
+  "$python" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' ||
+    headers+=("$("$python" -c 'import sys; print("python%d.%d-dev" % sys.version_info[:2])')")
+  packages "${headers[@]}" || return 3
+  say "building the library for LDAP"
+  local pip=("$python" -m pip install -q --disable-pip-version-check --require-hashes)
+  "${pip[@]}" --only-binary :all: -r requirements/ldap-build.txt || return 3
+  "${pip[@]}" --no-deps --no-build-isolation --no-binary bonsai -r requirements/ldap.txt || return 3
+  fingerprint ldap >.venv/.setup-ldap
+}
+
 case ${1-} in
+  ldap) ldap ;;
   runtime | dev) environment "$1" ;;
   packages) shift; packages "$@" ;;
-  *) sed -n '2,8p' "$0" >&2; exit 2 ;;
+  *) sed -n '2,9p' "$0" >&2; exit 2 ;;
 esac

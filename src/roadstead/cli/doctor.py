@@ -83,6 +83,12 @@ def event_loop(present: bool) -> Finding:
     return judge("uvloop", "installed" if present else "not installed", fine=present, costs="fewer requests per second on the same machine")
 
 
+def ldap_library(present: bool) -> Finding:
+    """Whether the optional library for LDAP is there."""
+    costs = "login sources of kind LDAP do not answer, and their people cannot log in by a password; install it by make ldap"
+    return judge("LDAP", "installed" if present else "not installed", fine=present, costs=costs)
+
+
 def database_place(kind: str | None) -> Finding:
     """The type of the file system under an SQLite database (None: cannot be told)."""
     costs = "SQLite loses data on a network file system: use a local disk for the database, or PostgreSQL; blobs may stay"
@@ -132,6 +138,7 @@ def examine(data: Path, database_url: str = "", storage_url: str = "") -> list[F
         sqlite_version(sqlite3.sqlite_version_info),
         resumable_hashes(hashing.marker()),
         event_loop(importlib.util.find_spec("uvloop") is not None),
+        ldap_library(importlib.util.find_spec("bonsai") is not None),
         data_directory(data, os.access(standing, os.W_OK | os.X_OK)),
         free_space(usage.free, usage.total),
         open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),

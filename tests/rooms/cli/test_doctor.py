@@ -24,6 +24,8 @@ GIB = 1 << 30
         (doctor.resumable_hashes(""), Verdict.COSTS),
         (doctor.event_loop(True), Verdict.FINE),
         (doctor.event_loop(False), Verdict.COSTS),
+        (doctor.ldap_library(True), Verdict.FINE),
+        (doctor.ldap_library(False), Verdict.COSTS),
         (doctor.database_place("ext4"), Verdict.FINE),
         (doctor.database_place(None), Verdict.FINE),
         (doctor.database_place("nfs4"), Verdict.STOPS),
