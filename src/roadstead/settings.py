@@ -79,7 +79,7 @@ class Settings(BaseSettings):
     )
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
-        description="Addresses or networks, separated by commas, of proxies whose X-Forwarded-Proto and X-Forwarded-Host are believed.",
+        description="Addresses or networks, separated by commas, of proxies whose X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host are believed.",
     )
     accept_absent_content: bool = Field(
         default=False, description="Accept manifests whose layers, configuration or manifests are not in the repository (sparse images)."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qsl
 
@@ -20,6 +20,7 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Networks: TypeAlias = tuple[IPv4Network | IPv6Network, ...]
 
 _MOST_FIELDS: Final = 1000
+_MOST_PROXIES: Final = 20
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 """Host and port of RFC 3986 §3.2.2, without the percent-encoding that no client's host name has."""
 
@@ -124,23 +125,46 @@ class Request:
 
     @property
     def address(self) -> str:
-        """Where the request came from: the socket's other end, or what a trusted proxy says of it."""
+        """Where the request came from: the socket's other end, or what trusted proxies say of it in X-Forwarded-For.
+
+        Each proxy adds at the right whom it saw. So this goes from the right past proxies that are trusted, and stops at the first address
+        that is not one, or at what is no address: what stands left of that anybody may have written.
+        """
         client = self.scope.get("client")
-        own = client[0] if client else ""
+        found = client[0] if client else ""
         if self._from_trusted_proxy():
-            # The rightmost address is the one that our own proxy saw; what stands before it anybody may have written.
-            return (self.header(b"x-forwarded-for") or own).rpartition(",")[2].strip()[:100]
-        return own
+            for part in reversed((self.header(b"x-forwarded-for") or "").split(",")[-_MOST_PROXIES:]):
+                said = _address(part)
+                if said is None:
+                    break
+                found = str(said)
+                if not self._trusts(said):
+                    break
+        return found
 
     def _from_trusted_proxy(self) -> bool:
         client = self.scope.get("client")
         if not self._site.trusted_proxies or not client:
             return False
-        try:
-            address = ip_address(client[0])
-        except ValueError:
-            return False
+        address = _address(client[0])
+        return address is not None and self._trusts(address)
+
+    def _trusts(self, address: IPv4Address | IPv6Address) -> bool:
         return any(address in network for network in self._site.trusted_proxies)
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    """An address as proxies write it: with a port or not, in brackets or not, IPv4 in IPv6's form. None for what is none."""
+    text = text.strip()
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def parse_fields(encoded: bytes, what: str) -> list[tuple[str, str]]:

@@ -153,3 +153,41 @@ def test_a_proxy_says_http_or_https(scheme: str, expected: str) -> None:
     site = Site(trusted_proxies=(ip_network("192.0.2.0/24"),))
     asked = request(headers=[("host", "a.example"), ("x-forwarded-proto", scheme)], site=site)
     assert asked.base_url == f"{expected}://a.example"
+
+
+CHAIN = Site(trusted_proxies=(ip_network("192.0.2.0/24"), ip_network("10.0.0.0/8"), ip_network("2001:db8::/32")))
+
+# X-Forwarded-For, and who hands it on → where the request came from
+CAME_FROM = {
+    "nobody says": (None, "192.0.2.7", "192.0.2.7"),
+    "a stranger says": ("203.0.113.9", "198.51.100.1", "198.51.100.1"),
+    "the proxy says": ("203.0.113.9", "192.0.2.7", "203.0.113.9"),
+    "the client lies": ("1.2.3.4, 203.0.113.9", "192.0.2.7", "203.0.113.9"),
+    "the client names a proxy": ("10.0.0.1, 203.0.113.9", "192.0.2.7", "203.0.113.9"),
+    "two proxies": ("203.0.113.9, 10.0.0.1", "192.0.2.7", "203.0.113.9"),
+    "two proxies and a lie": ("1.2.3.4, 203.0.113.9, 10.0.0.1", "192.0.2.7", "203.0.113.9"),
+    "proxies alone": ("10.0.0.2,10.0.0.1", "192.0.2.7", "10.0.0.2"),
+    "IPv6": ("2001:db8:ffff::1, 2a00::9, 2001:db8::5", "2001:db8::1", "2a00::9"),
+    "with ports": ("203.0.113.9:4711", "192.0.2.7", "203.0.113.9"),
+    "IPv6 with a port": ("[2a00::9]:4711", "192.0.2.7", "2a00::9"),
+    "IPv4 in IPv6": ("::ffff:203.0.113.9", "::ffff:192.0.2.7", "203.0.113.9"),
+    "no address": ("unknown", "192.0.2.7", "192.0.2.7"),
+    "no address behind a proxy": ("1.2.3.4, <script>, 10.0.0.1", "192.0.2.7", "10.0.0.1"),
+    "empty": ("", "192.0.2.7", "192.0.2.7"),
+    "commas": (",,,", "192.0.2.7", "192.0.2.7"),
+    "very long": (",".join(["10.0.0.1"] * 5000), "192.0.2.7", "10.0.0.1"),
+    "no socket's address": ("203.0.113.9", "/run/socket", "/run/socket"),
+}
+
+
+@pytest.mark.parametrize("case", CAME_FROM)
+def test_where_a_request_came_from(case: str) -> None:
+    said, peer, address = CAME_FROM[case]
+    headers = [] if said is None else [("x-forwarded-for", said)]
+    assert request(headers=headers, site=CHAIN, client=(peer, 4242)).address == address
+    assert request(headers=headers, client=(peer, 4242)).address == peer, "without the setting nobody is believed"
+
+
+def test_lines_of_forwarded_addresses_are_one_list() -> None:
+    lines = [("x-forwarded-for", "1.2.3.4"), ("x-forwarded-for", "203.0.113.9"), ("x-forwarded-for", "10.0.0.1")]
+    assert request(headers=lines, site=CHAIN, client=("192.0.2.7", 1)).address == "203.0.113.9"
