@@ -123,6 +123,7 @@ class _Worker:
             "flush pulls": system.registry.pulls.flush,
             "flush uses": system.access.accounts.flush_uses,
             "flush audit": system.access.audit.flush,
+            "share limits": system.access.limits.share,
         }
         for what, flush in gathered.items():
             self._stack.push_async_callback(flush)
@@ -140,8 +141,8 @@ def doors(system: System) -> Mapping[str, Door]:
 
     checks = {"database": system.database.check, "store": system.store.check}
     return {
-        "v2": DistributionDoor(system.registry, system.access.accounts),
-        "service": TokenDoor(system.access.accounts),
+        "v2": DistributionDoor(system.registry, system.access.accounts, system.access.limits),
+        "service": TokenDoor(system.access.accounts, system.access.limits),
         "c": LoginDoor(system.access),
         "api": HarborDoor(system.access, system.registry, checks),
         "health": HealthDoor(checks),
@@ -174,6 +175,7 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
             "compact quotas": (partial(compact_entries, database), _COMPACT_QUOTAS_SECONDS),
             "recount quotas": (partial(recount, database, system_clock), _RECOUNT_QUOTAS_SECONDS),
             "forget failed logins": (access.throttle.purge, _FORGET_SECONDS),
+            "forget windows": (access.limits.purge, _FORGET_SECONDS),
             "forget sessions": (access.sessions.purge, _FORGET_SECONDS),
             "export audit": _export(system, stack),
             "purge audit": (partial(purge_audit, access.audit, access.configuration, system_clock), _PURGE_AUDIT_SECONDS),

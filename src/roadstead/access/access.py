@@ -9,6 +9,7 @@ from roadstead.access.configuration import Configuration
 from roadstead.access.credentials import Credentials
 from roadstead.access.groups import Groups
 from roadstead.access.identities import Identities
+from roadstead.access.limits import RateLimits
 from roadstead.access.logins import Logins
 from roadstead.access.people import People
 from roadstead.access.robots import Robots
@@ -24,6 +25,7 @@ class Access:
 
     def __init__(self, database: Database, vault: Vault, *, create_projects_on_push: bool = False, clock: Clock = system_clock) -> None:
         self.configuration = Configuration(database, clock)
+        self.limits = RateLimits(database, self.configuration, clock)
         self.audit = Audit(database, clock)
         self.throttle = Throttle(database, vault, clock)
         self.identities = Identities(database, clock)

@@ -139,6 +139,8 @@ def _check(wanted: Mapping[str, object]) -> Values:
         raise InvalidInput(f"The configuration cannot be changed so: {error}.") from error
     if values.robot_token_duration == 0:
         raise InvalidInput("robot_token_duration is a number of days from 1, or -1 for ever.")
+    if 0 in (values.requests_per_second_per_account, values.requests_per_second_per_address):
+        raise InvalidInput("requests_per_second_per_account and requests_per_second_per_address are 1 or more, or -1 for no limit.")
     return values
 
 

@@ -68,6 +68,8 @@ async def test_another_replica_sees_it_within_a_second(configuration: Configurat
         {"project_creation_restriction": "nobody"},
         {"self_registration": True},
         {"pull_window_seconds": 1},
+        {"requests_per_second_per_account": 0},
+        {"requests_per_second_per_address": 0},
     ],
 )
 async def test_what_makes_no_sense_is_refused_and_changes_nothing(configuration: Configuration, wrong: Mapping[str, object]) -> None:

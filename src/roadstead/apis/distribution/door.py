@@ -7,11 +7,21 @@ from typing import Final
 
 from roadstead.access.accounts import Accounts
 from roadstead.access.actor import Actor
+from roadstead.access.limits import RateLimits
 from roadstead.access.tokens import SERVICE
 from roadstead.apis.distribution import blobs, errors, listings, manifests, uploads
 from roadstead.apis.distribution.call import Call
+from roadstead.apis.distribution.limits import limit_headers, pull
 from roadstead.apis.distribution.routes import ACTIONS, Match, match, scope
-from roadstead.errors import InsufficientScope, InvalidInput, OutOfOrder, RangeNotSatisfiable, RoadsteadError, Unauthenticated
+from roadstead.errors import (
+    InsufficientScope,
+    InvalidInput,
+    OutOfOrder,
+    RangeNotSatisfiable,
+    RoadsteadError,
+    TooManyRequests,
+    Unauthenticated,
+)
 from roadstead.oci.reference import RepositoryName
 from roadstead.registry.registry import Registry
 from roadstead.serving.credentials import authenticate
@@ -49,9 +59,10 @@ class MethodNotAllowed(InvalidInput):
 class DistributionDoor:
     """See the module's docstring."""
 
-    def __init__(self, registry: Registry, accounts: Accounts) -> None:
+    def __init__(self, registry: Registry, accounts: Accounts, limits: RateLimits) -> None:
         self._registry = registry
         self._accounts = accounts
+        self._limits = limits
 
     async def handle(self, request: Request) -> Response:
         """Answer one request of the distribution API."""
@@ -62,9 +73,14 @@ class DistributionDoor:
             raise MethodNotAllowed
         name = RepositoryName.parse(found.name) if found.name else _NO_NAME
         actor = await authenticate(self._accounts, request)
+        if self._limits.active:
+            self._limits.request(actor)
         if handler is None:
             return _base(actor)
-        return await handler(Call(self._registry, request, actor, found.name, name, found.value))
+        call = Call(self._registry, request, actor, found.name, name, found.value)
+        if self._limits.active and handler is manifests.get:
+            return await pull(self._limits, call, handler)
+        return await handler(call)
 
     def render(self, error: RoadsteadError, request: Request) -> Response:
         """The specification's error body, with the headers that belong to the status."""
@@ -72,6 +88,8 @@ class DistributionDoor:
         if isinstance(error, MethodNotAllowed):
             response.status = 405
             response.headers.append((b"allow", ", ".join(ACTIONS[request.route]).encode()))
+        elif isinstance(error, TooManyRequests):
+            response.headers += limit_headers(error.detail)
         elif isinstance(error, Unauthenticated):
             response.headers += _challenge(error, request)
         elif isinstance(error, RangeNotSatisfiable):

@@ -7,6 +7,7 @@ from typing import Final
 
 from roadstead.access.accounts import Accounts
 from roadstead.access.actor import Actor
+from roadstead.access.limits import RateLimits
 from roadstead.access.tokens import LIFETIME_SECONDS, SERVICE, Grant, parse_scope
 from roadstead.apis.distribution import errors
 from roadstead.errors import InvalidInput, NotFound, RoadsteadError
@@ -21,8 +22,9 @@ _SCOPES_LIMIT: Final = 100
 class TokenDoor:
     """GET with Basic credentials or none; POST with a form, by password or by refresh token; and the keys that verify tokens."""
 
-    def __init__(self, accounts: Accounts) -> None:
+    def __init__(self, accounts: Accounts, limits: RateLimits) -> None:
         self._accounts = accounts
+        self._limits = limits
 
     async def handle(self, request: Request) -> Response:
         """Answer with a token for what the caller may do of what it asks."""
@@ -70,6 +72,8 @@ class TokenDoor:
         for key, value in query:
             if key == "scope":
                 wanted += parse_scope(value)
+        if self._limits.active:
+            self._limits.request(actor)
         token = await self._accounts.issue(actor, wanted[:_SCOPES_LIMIT])
         issued_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         answer = {"token": token, "access_token": token, "expires_in": LIFETIME_SECONDS, "issued_at": issued_at}

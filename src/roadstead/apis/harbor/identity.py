@@ -13,7 +13,9 @@ async def identify(access: Access, request: Request) -> tuple[Actor, Headers]:
     """The actor, and headers for the answer: a session's page is told its CSRF token.
 
     Raises Unauthenticated for credentials that are wrong, which are never taken for nobody's, and Denied where a browser's request changes
-    something without that token.
+    something without that token; TooManyRequests.
     """
     actor, session = await authenticate_browser(access, request)
+    if access.limits.active:
+        access.limits.request(actor)
     return actor, session.csrf_headers() if session is not None else []
