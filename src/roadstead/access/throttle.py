@@ -107,6 +107,7 @@ class Throttle:
         self._running: dict[bytes, asyncio.Task[Any]] = {}
         self._asked: Counter[str] = Counter()
         self._tried: Counter[_Pair | str] = Counter()
+        self._failures = 0
         self._wrong = _Memory()
         self._in_vain = _Memory()
 
@@ -152,7 +153,7 @@ class Throttle:
             task.exception()  # seen, even if nobody waits any more
 
     async def _counted(self, pair: _Pair, guess: bytes, prove: Callable[[], Awaitable[T | None]]) -> T | None:
-        own, everybodys = await self._selects.both(*pair)
+        own, everybodys = await self._present(pair)
         self._admit(pair, own, everybodys)
         self._tried.update((pair, pair.address))
         try:
@@ -162,6 +163,14 @@ class Throttle:
         if answer and own.failures:
             await self._database.write(lambda connection: login_failures.forget(connection, *pair), durable=False)
         return answer
+
+    async def _present(self, pair: _Pair) -> tuple[FailureRow, FailureRow]:
+        """The failures of the pair and of its address, and none of this process is younger than what was read."""
+        while True:
+            before = self._failures
+            rows = await self._selects.both(*pair)
+            if self._failures == before:
+                return rows
 
     async def _proved(self, pair: _Pair, guess: bytes, prove: Callable[[], Awaitable[T | None]]) -> T | None:
         try:
@@ -197,6 +206,7 @@ class Throttle:
             login_failures.change(connection, ANY_NAME, pair.address, partial(OF_ADDRESS.after, now))
 
         await self._database.write(work, durable=False)
+        self._failures += 1
 
 
 def _subtract(counter: Counter[Any], *keys: object) -> None:
