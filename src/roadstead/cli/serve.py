@@ -22,7 +22,6 @@ from granian.constants import HTTPModes, Interfaces, Loops, SSLProtocols
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
-from roadstead.cli.beside import job_worker
 from roadstead.cli.patient import PatientServer
 from roadstead.errors import Misconfigured
 from roadstead.serving.tls import Identity, Source, fingerprint, host_text
@@ -43,6 +42,7 @@ def run(settings: Settings) -> None:
         identity = _identified(source, folder) if source else None
         # Only now, as the metrics library looks for its folder when it is imported.
         from roadstead.app import prepare  # noqa: PLC0415
+        from roadstead.cli.beside import job_worker  # noqa: PLC0415 - it imports `app` too
 
         password = asyncio.run(prepare(settings))
         _greet(settings, password)

@@ -7,7 +7,6 @@ from harborapi.exceptions import Conflict, Forbidden, HarborAPIException, NotFou
 from harborapi.models import (
     Access,
     Configurations,
-    IsDefault,
     ProjectMetadata,
     ProjectReq,
     QuotaUpdateReq,
@@ -131,7 +130,7 @@ async def test_robots(client: MakeClient, project: str) -> None:
     number = (await harbor.get_project(project)).project_id
     assert [one.id for one in await harbor.get_robots(query=f"Level=project,ProjectID={number}")] == [made.id]
     assert [one.id for one in await harbor.get_robots_v1(project)] == [made.id]
-    assert (await harbor.get_robot_v1(project, made.id)).disabled
+    assert (await harbor.get_robot_v1(project, made.id)).disable
     fresh = await harbor.refresh_robot_secret(made.id, "")
     assert fresh.secret not in (None, "", made.secret)
     with pytest.raises(HarborAPIException, match="made by the registry"):
@@ -145,8 +144,8 @@ async def test_quota_and_configuration(client: MakeClient, project: str) -> None
     harbor = client()
     number = (await harbor.get_project(project)).project_id
     assert number is not None
-    await harbor.update_quota(number, QuotaUpdateReq(hard=ResourceList(storage=4096)))
-    assert (await harbor.get_quota(number)).hard == ResourceList(storage=4096)
+    await harbor.update_quota(number, QuotaUpdateReq(hard=ResourceList.model_validate({"storage": 4096})))
+    assert (await harbor.get_quota(number)).hard == ResourceList.model_validate({"storage": 4096})
     assert [quota.id for quota in await harbor.get_quotas(reference="project", reference_id=str(number))] == [number]
     before = await harbor.get_config()
     assert before.robot_name_prefix is not None
@@ -177,5 +176,3 @@ async def test_what_is_not_there_is_empty(client: MakeClient, project: str) -> N
     for asked in (harbor.get_retention_policy(1), harbor.get_registry(1), harbor.get_label(1)):
         with pytest.raises(NotFound):
             await asked
-    with pytest.raises(HarborAPIException):
-        await harbor.set_default_scanner("1", IsDefault(is_default=True).is_default or True)

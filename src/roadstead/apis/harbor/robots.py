@@ -126,21 +126,6 @@ class Robot(Answer):
     update_time: Moment
 
 
-class RobotOfProject(Answer):
-    """A project's robot, as Harbor's first version showed it."""
-
-    id: int
-    name: str
-    description: str
-    project_id: int
-    expires_at: int
-    disabled: bool
-    editable: bool = True
-    visible: bool = True
-    creation_time: Moment
-    update_time: Moment
-
-
 @router.get("/robots")
 async def list_robots(call: Calling, paging: Paged) -> list[Robot]:
     """The system's robots; with `q=Level=project,ProjectID=…` those of a project."""
@@ -187,22 +172,22 @@ async def remove_robot(call: Calling, robot_id: Id) -> None:
 
 
 @router.get("/projects/{project}/robots")
-async def list_robots_of_project(call: Calling, project: ProjectRef, paging: Paged) -> list[RobotOfProject]:
-    """A project's robots, as Harbor's first version listed them."""
+async def list_robots_of_project(call: Calling, project: ProjectRef, paging: Paged) -> list[Robot]:
+    """A project's robots, where Harbor's first version listed them."""
     name = (await call.registry.projects.get(call.actor, call.project(project))).name
     rows, total = await call.access.robots.page(call.actor, name, paging.listing({"name": "name"}))
     paging.tell(call, total)
-    return [_robot_of_project(row) for row in rows]
+    return [_robot(row) for row in rows]
 
 
 @router.get("/projects/{project}/robots/{robot_id}")
-async def get_robot_of_project(call: Calling, project: ProjectRef, robot_id: Id) -> RobotOfProject:
+async def get_robot_of_project(call: Calling, project: ProjectRef, robot_id: Id) -> Robot:
     """One of a project's robots."""
     found = await call.registry.projects.get(call.actor, call.project(project))
     row = await call.access.robots.get(call.actor, robot_id)
     if row.project_id != found.id:
         raise NotFound("There is no such robot.")
-    return _robot_of_project(row)
+    return _robot(row)
 
 
 @router.post("/projects/{project}/robots", responses=NOT_OFFERED)
@@ -295,19 +280,6 @@ def _robot(row: RobotRow) -> Robot:
         expires_at=_expiry(row),
         permissions=permissions,
         creator_ref=row.created_by or 0,
-        creation_time=row.created_at,
-        update_time=row.updated_at,
-    )
-
-
-def _robot_of_project(row: RobotRow) -> RobotOfProject:
-    return RobotOfProject(
-        id=row.id,
-        name=row.name,
-        description=row.description,
-        project_id=row.project_id or 0,
-        expires_at=_expiry(row),
-        disabled=row.disabled_at is not None,
         creation_time=row.created_at,
         update_time=row.updated_at,
     )
