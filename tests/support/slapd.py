@@ -12,7 +12,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -151,7 +151,7 @@ def _find() -> str:
     return program
 
 
-def start_slapd() -> Iterator[Slapd]:
+def start_slapd() -> Generator[Slapd, None, None]:
     """Start a server of its own in a temporary directory, give it out once, and stop it whatever happens. Raises SlapdMissing."""
     program = _find()
     home = Path(tempfile.mkdtemp(prefix="roadstead-slapd-"))
