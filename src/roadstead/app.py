@@ -26,6 +26,9 @@ from roadstead.content.opening import open_store
 from roadstead.content.store import ContentStore
 from roadstead.content.threads import thread_pool
 from roadstead.errors import RoadsteadError
+from roadstead.jobs.queue import Queue
+from roadstead.jobs.running import Kind
+from roadstead.jobs.worker import Worker
 from roadstead.metadata import migrations
 from roadstead.metadata.database import Database, open_database
 from roadstead.oci.reference import DEFAULT_PROJECT
@@ -36,9 +39,9 @@ from roadstead.serving.health import HealthDoor, MetricsDoor
 from roadstead.serving.observation import COUNTERS_FOLDER, reserve_counters, set_up_logging
 from roadstead.serving.trust import trust_doors
 from roadstead.settings import Settings
-from roadstead.upkeep.audit import purge_audit
-from roadstead.upkeep.collect import collect
-from roadstead.upkeep.quotas import compact_entries, recount
+from roadstead.upkeep import chores
+from roadstead.upkeep.jobs import Jobs
+from roadstead.upkeep.quotas import compact_entries
 from roadstead.upkeep.schedule import repeat
 from roadstead.upkeep.uploads import expire_uploads
 
@@ -46,12 +49,9 @@ _STREAMS = 16  # threads of a worker that read ranges of files
 _FLUSH_SECONDS = 1.0  # what a process that is killed may lose of pulls, last uses and notes of the audit log
 _EXPIRE_UPLOADS_SECONDS = 60.0
 _FORGET_SECONDS = 600.0
-_COLLECT_SECONDS = 3600.0  # unreferenced blobs count in their project until they are collected
 _COMPACT_QUOTAS_SECONDS = 60.0
-_RECOUNT_QUOTAS_SECONDS = 24 * 3600.0
 _EXPORT_SECONDS = 1.0
 _PASS_OVER_SECONDS = 60.0
-_PURGE_AUDIT_SECONDS = 24 * 3600.0
 
 
 class System(msgspec.Struct, frozen=True):
@@ -62,6 +62,8 @@ class System(msgspec.Struct, frozen=True):
     store: ContentStore
     access: Access
     registry: Registry
+    queue: Queue
+    jobs: Jobs
 
 
 @asynccontextmanager
@@ -74,7 +76,9 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
         stack.push_async_callback(database.close)
         access = Access(database, load_or_make(settings.secret_key), create_projects_on_push=settings.create_projects_on_push)
         registry = Registry(database, store, settings.rules(), configuration=access.configuration)
-        yield System(settings, database, store, access, registry)
+        queue = Queue(database, system_clock)
+        stack.push_async_callback(queue.close)
+        yield System(settings, database, store, access, registry, queue, Jobs(database))
 
 
 async def prepare(settings: Settings) -> str | None:
@@ -169,21 +173,25 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
     reserve_counters()
     async with open_system(settings) as system, AsyncExitStack() as stack:
         database, store, rules, access = system.database, system.store, settings.rules(), system.access
-        chores: dict[str, tuple[Callable[[], Awaitable[object]], float]] = {
+        often: dict[str, tuple[Callable[[], Awaitable[object]], float]] = {
             "expire uploads": (partial(expire_uploads, database, store, rules, system_clock), _EXPIRE_UPLOADS_SECONDS),
-            "collect": (partial(collect, database, store, rules, system_clock), _COLLECT_SECONDS),
             "compact quotas": (partial(compact_entries, database), _COMPACT_QUOTAS_SECONDS),
-            "recount quotas": (partial(recount, database, system_clock), _RECOUNT_QUOTAS_SECONDS),
             "forget failed logins": (access.throttle.purge, _FORGET_SECONDS),
             "forget windows": (access.limits.purge, _FORGET_SECONDS),
             "forget sessions": (access.sessions.purge, _FORGET_SECONDS),
             "export audit": _export(system, stack),
-            "purge audit": (partial(purge_audit, access.audit, access.configuration, system_clock), _PURGE_AUDIT_SECONDS),
             "refresh groups": (system.access.groups.refresh, settings.login_refresh_minutes * 60),
         }
+        worker = Worker(database, kinds(system), chores.SCHEDULES, clock=system_clock)
         async with asyncio.TaskGroup() as tasks:
-            for what, (act, every) in chores.items():
+            tasks.create_task(worker.run(stop), name="jobs")
+            for what, (act, every) in often.items():
                 tasks.create_task(repeat(what, act, every, stop), name=what)
+
+
+def kinds(system: System) -> tuple[Kind, ...]:
+    """Every kind of job that a worker can run."""
+    return chores.kinds(system.database, system.store, system.access, system.settings.rules(), system_clock)
 
 
 def _export(system: System, stack: AsyncExitStack) -> tuple[Callable[[], Awaitable[object]], float]:

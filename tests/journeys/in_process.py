@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
+import msgspec
 
-from roadstead.app import System, doors, open_system, prepare
+from roadstead.app import doors, open_system, prepare
 from roadstead.content.disk import Disk
 from roadstead.content.filesystem import FilesystemStore
 from roadstead.registry.registry import Registry
@@ -39,7 +40,7 @@ async def application(settings: Settings, disk: Disk) -> AsyncIterator[httpx2.As
         store = FilesystemStore(settings.data, disk=disk)
         await store.prepare()
         registry = Registry(system.database, store, settings.rules())
-        front = Front(_Running(doors(System(settings, system.database, store, system.access, registry))), settings.site())
+        front = Front(_Running(doors(msgspec.structs.replace(system, store=store, registry=registry))), settings.site())
         auth = ("admin", settings.admin_password.get_secret_value())
         async with (
             _lifespan(front),

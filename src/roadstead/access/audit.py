@@ -66,6 +66,7 @@ class ResourceType(StrEnum):
     TAG = "tag"
     BLOB = "blob"
     AUDIT = "audit"
+    JOB = "job"
     SYSTEM = "system"
 
 
@@ -85,6 +86,7 @@ RESOURCES: Final[Mapping[ResourceType, str]] = {
     ResourceType.TAG: "project/path:tag",
     ResourceType.BLOB: "project/path@digest",
     ResourceType.AUDIT: "what was removed from the log",
+    ResourceType.JOB: "kind/id",
     ResourceType.SYSTEM: "`registry`, in denied attempts to administer it",
 }
 """What the column `resource` holds for each type; where something was denied, the project or repository in which."""

@@ -29,6 +29,7 @@ class Desk:
         self.sources = system.access.sources
         self.groups = system.access.groups
         self.projects = system.registry.projects
+        self.jobs = system.jobs
 
     async def add_robot(self, name: str, project: str | None, may: str, description: str, days: int) -> tuple[RobotRow, str]:
         """Make a robot that may `pull`, `push` or `delete`, in its project or in all."""

@@ -11,7 +11,8 @@
               ├─< members >── projects (also groups ─< members)
               └─< events (outbox), audit_log
 
-    signing_keys, configuration, login_failures, rate_windows, leases
+    projects ──< jobs ──< job_log
+    signing_keys, configuration, login_failures, rate_windows, leases, schedules
 
 * Ids are 64-bit and never reused (AUTOINCREMENT, identity): outside clients keep them. Rows refer to each other by id, so a
   rename is one row.
@@ -44,6 +45,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     Dialect,
+    Float,
     ForeignKey,
     Identity,
     Index,
@@ -530,4 +532,67 @@ audit_log = Table(
     Index("ix_audit_log_to_export", "id", **_where("exported_at IS NULL")),
     CheckConstraint("result IN ('success', 'denied', 'failed')", name="result"),
     sqlite_autoincrement=True,
+)
+
+# Work that outlives a request. A job is live until it has `finished_at`. `attempt` counts how often it was begun, and with `worker` tells
+# its present run from all others; `failures` counts what speaks against it. `lane` is whose turn it is: the project's id, or 0 without one.
+jobs = Table(
+    "jobs",
+    metadata,
+    _id(),
+    Column("kind", Name, nullable=False),
+    Column("key", Name),
+    _ref("project_id", "projects", nullable=True),
+    Column("lane", BigInteger, nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("state", String, nullable=False),
+    Column("run_after", Moment, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("max_attempts", Integer, nullable=False),
+    Column("worker", String),
+    Column("lease_until", Moment),
+    Column("cancel_requested_at", Moment),
+    # How far it is, from 0 to 1, and in words what it is doing.
+    Column("fraction", Float),
+    Column("doing", String),
+    # Why it failed, the last time, or was cancelled.
+    Column("reason", String),
+    Column("result", Text),
+    Column("created_at", Moment, nullable=False),
+    Column("started_at", Moment),
+    Column("finished_at", Moment),
+    CheckConstraint("state IN ('waiting', 'running', 'succeeded', 'failed', 'cancelled')", name="state"),
+    CheckConstraint("(state = 'running') = (worker IS NOT NULL)", name="worker"),
+    CheckConstraint("(state IN ('waiting', 'running')) = (finished_at IS NULL)", name="finished"),
+    Index("uq_jobs_kind_key_live", "kind", "key", unique=True, **_where("key IS NOT NULL AND finished_at IS NULL")),
+    Index("ix_jobs_waiting", "kind", "lane", "priority", "run_after", "id", **_where("state = 'waiting'")),
+    Index("ix_jobs_running", "kind", "lane", **_where("state = 'running'")),
+    Index("ix_jobs_served", "kind", "lane", "started_at"),
+    Index("ix_jobs_finished_at", "finished_at", **_where("finished_at IS NOT NULL")),
+    Index("ix_jobs_project_id_id", "project_id", "id"),
+    sqlite_autoincrement=True,
+)
+
+# What a job said, newest last; only so many lines of each are kept.
+job_log = Table(
+    "job_log",
+    metadata,
+    _id(),
+    _ref("job_id", "jobs"),
+    Column("attempt", Integer, nullable=False),
+    Column("at", Moment, nullable=False),
+    Column("line", Text, nullable=False),
+    Index("ix_job_log_job_id_id", "job_id", "id"),
+    sqlite_autoincrement=True,
+)
+
+# When each schedule of the program is next due; whoever moves `next_at` on enqueues its job. `rule` is what `next_at` was reckoned by.
+schedules = Table(
+    "schedules",
+    metadata,
+    Column("name", Name, primary_key=True),
+    Column("rule", String, nullable=False),
+    Column("next_at", Moment, nullable=False),
 )

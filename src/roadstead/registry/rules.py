@@ -24,3 +24,6 @@ class Rules(msgspec.Struct, frozen=True):
 
     content_grace: timedelta = timedelta(hours=25)
     """How long bytes stay after their last link went: longer than the longest presigned URL (content.opening.LONGEST_VALID)."""
+
+    job_retention: timedelta = timedelta(days=14)
+    """How long a job that has ended can still be looked up, with its log."""

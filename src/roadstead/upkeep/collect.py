@@ -9,6 +9,7 @@ deleted, and the row last. A crash in between leaves rows marked as being delete
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -21,8 +22,11 @@ from roadstead.registry.rules import Rules
 _BATCH: Final = 500
 
 
-async def collect(database: Database, store: ContentStore, rules: Rules, clock: Clock) -> int:
-    """Unlink loose links whose grace is over, then delete contents whose own grace is over. Returns how many contents were deleted."""
+async def collect(database: Database, store: ContentStore, rules: Rules, clock: Clock, tell: Callable[[int], None] = lambda _: None) -> int:
+    """Unlink loose links whose grace is over, then delete contents whose own grace is over. Returns how many contents were deleted.
+
+    `tell` is told now and then how many they are so far.
+    """
     now = clock()
     since, after = now - rules.link_grace, (0, 0)
     while links := await database.read(partial(contents.loose, untouched_since=since, after=after, limit=_BATCH)):
@@ -34,4 +38,5 @@ async def collect(database: Database, store: ContentStore, rules: Rules, clock: 
             await store.delete(content.key)
             await database.write(partial(contents.forget, content_id=content.id))
         deleted += len(taken)
+        tell(deleted)
     return deleted

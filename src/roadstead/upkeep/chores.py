@@ -1,0 +1,78 @@
+"""Upkeep that runs as jobs by the clock: an administrator sees what it does and how it ended, and can end it or begin it anew.
+
+What is done every minute or so, and is over in a moment, is no job: `schedule.repeat` does it.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import partial
+from typing import Final
+
+from roadstead.access.access import Access
+from roadstead.access.clock import Clock
+from roadstead.content.store import ContentStore
+from roadstead.jobs.running import Job, Kind
+from roadstead.jobs.schedule import Cron, Every, Schedule
+from roadstead.metadata import jobs
+from roadstead.metadata.database import Database
+from roadstead.registry.rules import Rules
+from roadstead.upkeep.audit import purge_audit
+from roadstead.upkeep.collect import collect
+from roadstead.upkeep.quotas import recount
+
+_COLLECT: Final = "collect"
+_RECOUNT_QUOTAS: Final = "recount-quotas"
+_PURGE_AUDIT: Final = "purge-audit"
+_FORGET_JOBS: Final = "forget-jobs"
+_BATCH: Final = 500
+
+SCHEDULES: Final = (
+    # What nothing refers to counts in its project until it is collected.
+    Schedule(_COLLECT, Cron("17 * * * *"), _COLLECT),
+    Schedule(_RECOUNT_QUOTAS, Cron("40 2 * * *"), _RECOUNT_QUOTAS),
+    Schedule(_PURGE_AUDIT, Every(timedelta(days=1)), _PURGE_AUDIT),
+    Schedule(_FORGET_JOBS, Every(timedelta(hours=6)), _FORGET_JOBS),
+)
+
+
+def kinds(database: Database, store: ContentStore, access: Access, rules: Rules, clock: Clock) -> tuple[Kind, ...]:
+    """The kinds of job of this room."""
+
+    async def purge(_job: Job) -> None:
+        await purge_audit(access.audit, access.configuration, clock)
+
+    return (
+        Kind(_COLLECT, partial(collect_garbage, database=database, store=store, rules=rules, clock=clock)),
+        Kind(_RECOUNT_QUOTAS, partial(recount_quotas, database=database, clock=clock)),
+        Kind(_PURGE_AUDIT, purge),
+        Kind(_FORGET_JOBS, partial(forget_jobs, rules=rules, clock=clock)),
+    )
+
+
+async def collect_garbage(job: Job, *, database: Database, store: ContentStore, rules: Rules, clock: Clock) -> dict[str, int]:
+    """Delete what nothing refers to any more; see `upkeep.collect`. Returns how many contents were deleted."""
+
+    def tell(deleted: int) -> None:
+        job.progress(None, f"{deleted} contents deleted")
+
+    deleted = await collect(database, store, rules, clock, tell)
+    job.log(f"Deleted {deleted} contents to which nothing referred any more.")
+    return {"deleted": deleted}
+
+
+async def recount_quotas(job: Job, *, database: Database, clock: Clock) -> dict[str, int]:
+    """Compare every project's ledger with what it holds; see `upkeep.quotas`. Returns how many were wrong."""
+    wrong = await recount(database, clock)
+    for one in wrong:
+        job.log(f"Mended: {one}")
+    return {"mended": len(wrong)}
+
+
+async def forget_jobs(job: Job, *, rules: Rules, clock: Clock) -> dict[str, int]:
+    """Remove jobs, with their logs, that ended long enough ago. Returns how many."""
+    before, forgotten = clock() - rules.job_retention, 0
+    while some := await job.write(partial(jobs.purge, finished_before=before, limit=_BATCH)):
+        forgotten += some
+        job.progress(None, f"{forgotten} jobs forgotten")
+    return {"forgotten": forgotten}
