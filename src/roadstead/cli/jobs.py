@@ -36,7 +36,7 @@ def jobs_list(
     filters = tuple(Filter(field, Match.EQUAL, (value,)) for field, value in asked.items() if value is not None)
     rows, total = run_at_desk(data, config, lambda desk: desk.jobs.list(SYSTEM, Listing(filters, page=Page(page, PAGE_LIMIT))))
     show(rows, as_json=as_json, columns=_COLUMNS)
-    if total > len(rows):
+    if total > len(rows) and not as_json:
         typer.echo(f"{total} jobs in all; --page shows others.", err=True)
 
 

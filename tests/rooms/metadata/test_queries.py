@@ -46,6 +46,11 @@ def example(connection: Connection, name: str) -> dict[str, object]:
     if name == "identities":
         whose = {"account_id": made(connection, "accounts"), "source_id": made(connection, "login_sources")}
         return {**whose, "subject": "s", "name": "x", "linked_at": BEGINNING}
+    if name == "jobs":
+        numbers = {"lane": 0, "priority": 0, "attempt": 0, "failures": 0, "max_attempts": 1}
+        return {"kind": "x", "payload": "{}", "state": "waiting", "run_after": BEGINNING, **numbers, **at}
+    if name == "job_log":
+        return {"job_id": made(connection, "jobs"), "attempt": 1, "at": BEGINNING, "line": "x"}
     if name == "quota_entries":
         return {"project_id": made(connection, "projects"), "delta": 1}
     if name == "credentials":
