@@ -102,6 +102,7 @@ ATTEMPTS: Final[Mapping[Action, tuple[Operation, ResourceType]]] = {
     Action.SET_ROBOTS: (Operation.UPDATE, ResourceType.ROBOT),
     Action.SEE_AUDIT: (Operation.READ, ResourceType.AUDIT),
     Action.SEE_QUOTA: (Operation.READ, ResourceType.QUOTA),
+    Action.DESCRIBE: (Operation.UPDATE, ResourceType.REPOSITORY),
     Action.CONFIGURE: (Operation.UPDATE, ResourceType.PROJECT),
     Action.REMOVE: (Operation.DELETE, ResourceType.PROJECT),
     Action.CREATE_PROJECTS: (Operation.CREATE, ResourceType.PROJECT),
