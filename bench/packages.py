@@ -16,6 +16,7 @@ PROGRAMS: Final[Mapping[str, str]] = {
     "docker-registry": "docker-registry",
     "wrk": "wrk",
     "nginx": "nginx-light",
+    "mksquashfs": "squashfs-tools",
     "dd": "coreutils",
     "setpriv": "util-linux",
     "findmnt": "util-linux",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from bench.measurements import blob_get, blob_push, manifest_get, memory, small_pushes, start
+from bench.measurements import blob_get, blob_push, conversion, manifest_get, memory, small_pushes, start
 from bench.results import Row
 from bench.rounds import Arena
 
@@ -15,5 +15,6 @@ MEASUREMENTS: Final[Mapping[str, Callable[[Arena], list[Row]]]] = {
     "blob-push": blob_push.measure,
     "small-pushes": small_pushes.measure,
     "memory": memory.measure,
+    "conversion": conversion.measure,
     "start": start.measure,
 }

@@ -7,13 +7,16 @@ import json
 import os
 import stat
 import tarfile
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
 import msgspec
 import pytest
 
+from roadstead.oci.digest import Digest
 from roadstead.sif import format as sif_format
+from roadstead.sif.convert import Conversion, Open, Source, convert
 from roadstead.sif.format import (
     Crypt,
     CryptFormat,
@@ -34,7 +37,7 @@ from roadstead.sif.limits import Limits
 from roadstead.sif.squashfs import Settings
 from roadstead.sif.squashfs import Writer as SquashfsWriter
 from tests.rooms.sif.archives import MADE, archive, entry, folder, hard_link, symlink
-from tests.support.clients.images import PLAIN, assemble, base, write_layout
+from tests.support.clients.images import OCI_CONFIG, PLAIN, Image, artifact, as_json, assemble, base, write_layout
 from tests.support.clients.images import tar as base_tar
 from tests.support.clients.tools import Workplace
 from tests.support.snapshot import snapshot
@@ -246,4 +249,87 @@ def compared(ours: Snapshot, theirs: Snapshot) -> dict[str, object]:
                 record["time"] = "later"
         if records[0] != records[1]:
             result[path] = records
+    return result
+
+
+CONFIGURATIONS: dict[str, dict[str, object]] = {
+    "nothing": {},
+    "command": {"Cmd": ["echo", "from the command"]},
+    "entrypoint": {"Entrypoint": ["/bin/echo", "from", "the entry point"]},
+    "both": {"Entrypoint": ["/bin/echo", "entry"], "Cmd": ["and", "command"]},
+    "quotes": {"Entrypoint": ["/bin/echo", "it's", 'a "quoted"  word', "back\\slash"], "Cmd": ["$HOME", "`id`", "*"]},
+    "environment": {
+        "Cmd": ["/bin/sh", "-c", "echo $GREETING"],
+        "Env": ["PATH=/bin:/opt/bin", "GREETING=hello  you", "EMPTY=", "ODD-NAME=x"],
+    },
+    "labels": {"Cmd": ["true"], "Labels": {"maintainer": "somebody", "org.opencontainers.image.title": "A title", "empty": ""}},
+    "directory": {"Cmd": ["/bin/ls", "/etc/passwd"], "WorkingDir": "/etc", "User": "1000:1000", "ExposedPorts": {"80/tcp": {}}},
+}
+
+
+def configured(name: str, tars: list[bytes]) -> Image:
+    """An image of these layers with the configuration of this name."""
+    plain = assemble(tars, [PLAIN] * len(tars), "amd64", False)
+    configuration = {**json.loads(plain.blobs[0].data), "created": "2020-01-02T03:04:05Z", "config": CONFIGURATIONS[name]}
+    return artifact(as_json(OCI_CONFIG, configuration), plain.blobs[1:])
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_a_converted_image_behaves_as_apptainers_own_conversion(workplace: Workplace, name: str) -> None:
+    whole = configured(name, [base_tar(base()), base_tar({"etc/.wh.removed": b"", "opt/.wh..wh..opq": b"", "etc/seed": b"seed"})])
+    write_layout(workplace.path("layout"), {"latest": whole})
+    workplace.run("apptainer", "build", "theirs.sif", "oci:layout")
+    layers: list[Open] = [partial(list, [blob.data]) for blob in whole.blobs[1:]]
+    with workplace.path("ours.sif").open("wb") as output:
+        convert(Source(Digest.parse(whole.digest), whole.blobs[0].data, layers), output, Conversion(threads=2))
+    workplace.path("ours.sif").chmod(0o755)
+    ours, theirs = (seen(workplace, file) for file in ("ours.sif", "theirs.sif"))
+    assert ours == theirs
+
+
+def seen(workplace: Workplace, file: str) -> dict[str, object]:
+    """Everything of a SIF that a user sees, without what says when and by whom it was made."""
+    metadata, configuration, partition = read(workplace.path(file)).descriptors[1:]
+    kept = {
+        name: json.loads(sif_format.content(reader(workplace.path(file)), found, 1 << 20))
+        for name, found in (("metadata", metadata), ("oci", configuration))
+    }
+    labels = json.loads(workplace.run("apptainer", "inspect", "--labels", "--json", file).out)["data"]["attributes"]["labels"]
+    root = workplace.path(f"{file}.root")
+    root.write_bytes(sif_format.content(reader(workplace.path(file)), partition, 1 << 30))
+    return {
+        "run": workplace.run("apptainer", "run", file).out if has_command(kept["oci"]) else "",
+        "run with arguments": workplace.run("apptainer", "run", file, "echo", "$GREETING", "two  words").out,
+        "without evaluation": workplace.run("apptainer", "run", "--no-eval", file, "echo", "$GREETING", "it's").out,
+        "with a variable": environment(workplace.run("apptainer", "exec", "--env", "GREETING=mine", file, "/bin/busybox", "env").out),
+        "environment": environment(workplace.run("apptainer", "exec", "--cleanenv", file, "/bin/busybox", "env").out),
+        "labels": {key: value for key, value in labels.items() if "build-date" not in key and ".usage." not in key},
+        "oci": kept["oci"],
+        "told": {"type": kept["metadata"]["type"], "keys": sorted(kept["metadata"]["data"]["attributes"])},
+        "types": [
+            (found.object.type, found.object.name, found.object.group, found.object.detail)
+            for found in read(workplace.path(file)).descriptors
+        ],
+        "files": told_files(by_kernel(root)),
+    }
+
+
+def has_command(configuration: dict[str, object]) -> bool:
+    return bool(configuration.get("Cmd") or configuration.get("Entrypoint"))
+
+
+def environment(shown: str) -> dict[str, str]:
+    """The variables, but for those that name the file."""
+    variables = dict(line.partition("=")[::2] for line in shown.splitlines())
+    return {name: value for name, value in variables.items() if not name.startswith(("APPTAINER", "SINGULARITY", "PROMPT")) and name != "_"}
+
+
+def told_files(files: Snapshot) -> Snapshot:
+    """Without the times of what is added, the content of the scripts, which are each tool's own, and those for apps, which no image has."""
+    result: Snapshot = {}
+    for path, record in files.items():
+        if path in (".singularity.d/env/94-appsbase.sh", ".singularity.d/env/95-apps.sh"):
+            continue
+        changing = {"time", "size", "content"} if path.startswith(".singularity.d") else {"time"}
+        result[path] = {key: value for key, value in record.items() if key not in changing}
     return result

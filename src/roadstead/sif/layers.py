@@ -99,8 +99,10 @@ class Merged:
         return original
 
 
-def merge(layers: Sequence[Layer], limits: Limits, made: int) -> Merged:
+def merge(layers: Sequence[Layer], limits: Limits, made: int, last: Callable[[Tree], Layer] | None = None) -> Merged:
     """The first reading of all layers, the lowest first. `made` (seconds since 1970) is the time of directories that no layer describes.
+
+    `last` makes one more layer, which is ours, of what the image's layers made.
 
     Raises InvalidLayer with the layer's number and what is wrong with it, DigestMismatch if its content is not that of its `diff_id`,
     ImageTooLarge with the limit that is passed.
@@ -111,6 +113,9 @@ def merge(layers: Sequence[Layer], limits: Limits, made: int) -> Merged:
             merger.read(layer)
         except InvalidLayer as reason:
             raise InvalidLayer(f"Layer {number} of {len(layers)}: {reason.message}") from reason
+    if last is not None:
+        layers = [*layers, last(merger.tree)]
+        merger.read(layers[-1])
     return Merged(layers, limits, merger.tree, merger.files, merger.digests)
 
 
