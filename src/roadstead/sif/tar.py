@@ -261,17 +261,18 @@ class Archive:
 
     def _stored_sparse_map(self) -> list[int]:
         """Version 1.0: decimal lines in front of the data, the first of them the number of pairs, filled up to a whole block."""
-        text, lines = b"", 0
+        text, lines = bytearray(), 0
         wanted = 1
         while lines < wanted:
             if len(text) > LONGEST_HEADER or self._left < BLOCK:
                 self._refuse("the map of a sparse file is malformed")
-            text += self._stream.read(BLOCK)
+            block = self._stream.read(BLOCK)
             self._left -= BLOCK
-            lines = text.count(b"\n")
-            if lines:
-                wanted = 1 + 2 * self._plain_number(text.partition(b"\n")[0])
-        return [self._plain_number(line) for line in text.split(b"\n")[1:wanted]]
+            text += block
+            if not lines and b"\n" in block:
+                wanted = 1 + 2 * self._plain_number(bytes(text).partition(b"\n")[0])
+            lines += block.count(b"\n")
+        return [self._plain_number(line) for line in bytes(text).split(b"\n")[1:wanted]]
 
     def _sparse_map(self, numbers: list[int], size: int) -> None:
         """Take these offsets and lengths as the map of a file of `size` bytes, whose stored bytes are what is left of the member."""

@@ -30,7 +30,7 @@ LATEST: Final = 0xFFFFFFFF
 
 _LONGEST_NAME: Final = 255  # Linux' NAME_MAX.
 _LONGEST_TARGET: Final = 4095  # Linux' PATH_MAX, without the NUL.
-_MOST_LINKS_FOLLOWED: Final = 255
+_MOST_LINKS_FOLLOWED: Final = 40  # As Linux on the way to one file (path_resolution(7)).
 _IMPLIED_MODE: Final = 0o755
 
 Attributes = tuple[tuple[bytes, bytes], ...]

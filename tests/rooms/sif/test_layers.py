@@ -5,6 +5,8 @@ import hashlib
 import tarfile
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from roadstead.errors import DigestMismatch, ImageTooLarge, InvalidLayer
 from roadstead.oci.digest import Digest
@@ -216,3 +218,70 @@ def test_a_layer_that_holds_nothing_any_more_is_not_read_again() -> None:
 
 def test_an_empty_layer_is_sound() -> None:
     assert contents(merged(stored(b""), stored(gzip.compress(b"")), stored(bytes(1024)))) == {}
+
+
+class Model:
+    """What image-spec's "Applying Changesets" says, in the plainest words: a path is there or not, and a layer put it there."""
+
+    def __init__(self) -> None:
+        self.layer = 0
+        self.there: dict[tuple[str, ...], tuple[int, bytes | None]] = {}
+
+    def hide(self, path: tuple[str, ...], *, itself: bool) -> None:
+        """Take away what lower layers have at `path`, if `itself`, and below it."""
+        at_or_below = {other for other in self.there if other[: len(path)] == path and (itself or other != path)}
+        for other in at_or_below:
+            if self.there[other][0] != self.layer:
+                del self.there[other]
+
+    def put(self, path: tuple[str, ...], content: bytes | None) -> None:
+        """A file with its content, or a directory; what is above it becomes a directory of this layer."""
+        for length in range(1, len(path)):
+            self.put_one(path[:length], None)
+        self.put_one(path, content)
+
+    def put_one(self, path: tuple[str, ...], content: bytes | None) -> None:
+        was = self.there.get(path)
+        if content is not None and was is not None and was[1] is None:
+            self.there = {other: value for other, value in self.there.items() if other[: len(path)] != path}
+        self.there[path] = (self.layer, content)
+
+    def apply(self, path: tuple[str, ...], what: str, content: bytes) -> None:
+        if what == "whiteout":
+            self.hide(path, itself=True)
+        elif what == "opaque":
+            if path in self.there and self.there[path][1] is None:
+                self.hide(path, itself=False)
+        else:
+            self.put(path, content if what == "file" else None)
+
+
+steps = st.tuples(
+    st.lists(st.sampled_from("ab"), min_size=1, max_size=3).map(tuple),
+    st.sampled_from(["file", "file", "directory", "whiteout", "opaque"]),
+    st.binary(min_size=1, max_size=2),
+)
+
+
+def member(path: tuple[str, ...], what: str, content: bytes) -> tuple[tarfile.TarInfo, bytes]:
+    *above, last = path
+    match what:
+        case "file":
+            return entry("/".join(path), content)
+        case "directory":
+            return folder("/".join(path))
+        case "whiteout":
+            return entry("/".join([*above, f".wh.{last}"]))
+    return entry("/".join([*path, ".wh..wh..opq"]))
+
+
+@given(st.lists(st.lists(steps, max_size=8), max_size=4))
+def test_any_layers_make_what_the_specification_says(layers: list[list[tuple[tuple[str, ...], str, bytes]]]) -> None:
+    model = Model()
+    for number, one in enumerate(layers, 1):
+        model.layer = number
+        for step in one:
+            model.apply(*step)
+    found = merged(*[layer(*[member(*step) for step in one]) for one in layers])
+    assert paths(found).keys() == {"/".join(path) for path in model.there}
+    assert contents(found) == {"/".join(path): content for path, (_, content) in model.there.items() if content is not None}
