@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from roadstead import errors
 from roadstead.access import configuration
+from roadstead.access.audit import RESOURCES, Operation
 from roadstead.access.configuration import DEFAULTS
 from roadstead.apis.distribution.errors import TABLE
 from roadstead.errors import RoadsteadError
@@ -68,6 +69,15 @@ def configuration_rows() -> list[str]:
 def test_every_key_of_the_configuration_is_on_its_page_and_no_other() -> None:
     page = (REFERENCE / "configuration.md").read_text()
     assert re.findall(r"^\| `\w+` \|.*$", page, re.MULTILINE) == configuration_rows()
+
+
+def test_the_audit_logs_words_are_on_its_page_and_no_others() -> None:
+    page = (REFERENCE.parent / "guide" / "audit.md").read_text()
+    told = re.findall(r"^\| `(\w+)` \| ([^|]+) \|$", page.partition("| type |")[2], re.MULTILINE)
+    assert told == [(kind.value, meaning) for kind, meaning in RESOURCES.items()]
+    assert [row for row in page.splitlines() if row.startswith("| `action` |")] == [
+        f"| `action` | {', '.join(f'`{one}`' for one in Operation)} |"
+    ]
 
 
 def test_the_distribution_doors_table_knows_every_error() -> None:

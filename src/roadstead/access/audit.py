@@ -95,6 +95,7 @@ ATTEMPTS: Final[Mapping[Action, tuple[Operation, ResourceType]]] = {
     Action.PULL: (Operation.PULL, ResourceType.REPOSITORY),
     Action.PUSH: (Operation.PUSH, ResourceType.REPOSITORY),
     Action.DELETE: (Operation.DELETE, ResourceType.REPOSITORY),
+    Action.DESCRIBE: (Operation.UPDATE, ResourceType.REPOSITORY),
     Action.SEE: (Operation.READ, ResourceType.PROJECT),
     Action.SEE_MEMBERS: (Operation.READ, ResourceType.MEMBER),
     Action.SET_MEMBERS: (Operation.UPDATE, ResourceType.MEMBER),

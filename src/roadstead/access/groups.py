@@ -223,7 +223,8 @@ class Groups:
         await self._database.write(work)
 
     async def _end_old(self, row: SourceRow, settings: OidcSettings, known: Sequence[IdentityRow]) -> None:
-        before = self._clock() - timedelta(hours=settings.membership_hours)
+        now = self._clock()
+        before = now - timedelta(hours=settings.membership_hours)
         old = [one for one in known if (one.last_login_at or one.linked_at) < before]
 
         def work(connection: Connection) -> None:
@@ -231,7 +232,7 @@ class Groups:
             for identity in old if settings.admin_group else ():
                 account = accounts.get(connection, identity.account_id)
                 if account is not None and account.source == row.name:
-                    accounts.change(connection, account.id, is_admin=False)
+                    linked.end_administration(connection, account, now, f"its last login by {row.name} is too long ago")
 
         await self._database.write(work)
 

@@ -192,11 +192,18 @@ def lose(connection: Connection, row: IdentityRow, now: datetime, *, takes_admin
     if account is None or account.source != row.source:
         return
     if takes_admin:
-        accounts.change(connection, account.id, is_admin=False)
+        end_administration(connection, account, now, f"{row.source} does not know it any more")
     others = [one for one in identities.of_account(connection, account.id) if one.gone_at is None]
     if not others and account.disabled_at is None:
         accounts.change(connection, account.id, disabled_at=now)
         _tell(connection, SYSTEM, account.name, f"disabled: {row.source} does not know it any more", now)
+
+
+def end_administration(connection: Connection, account: AccountRow, now: datetime, reason: str) -> None:
+    """Let an account be no administrator any more, if it is one."""
+    if account.is_admin:
+        accounts.change(connection, account.id, is_admin=False)
+        _tell(connection, SYSTEM, account.name, f"no longer an administrator: {reason}", now)
 
 
 def release(connection: Connection, source: SourceRow, now: datetime, *, takes_admin: bool) -> None:
@@ -208,7 +215,9 @@ def release(connection: Connection, source: SourceRow, now: datetime, *, takes_a
             _move_home(connection, account, identities.of_account(connection, account.id))
             for kind in ("session", "refresh"):
                 credentials.revoke(connection, account.id, now, kind=kind)
-            accounts.change(connection, account.id, valid_from=now, **({"is_admin": False} if takes_admin else {}))
+            accounts.change(connection, account.id, valid_from=now)
+            if takes_admin:
+                end_administration(connection, account, now, f"{source.name} is removed")
 
 
 def _move_home(connection: Connection, account: AccountRow, left: list[IdentityRow]) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 
 from roadstead.access.actor import SYSTEM
 from roadstead.access.robots import Access, NewRobot, Permission
 from roadstead.app import System, open_system
 from roadstead.errors import InvalidAccount
 from roadstead.metadata import migrations
+from roadstead.metadata.audit import AuditRow
+from roadstead.metadata.listing import Filter, Listing, Match, Page
 from roadstead.metadata.robots import RobotRow
 from roadstead.settings import Settings
 
@@ -30,6 +33,7 @@ class Desk:
         self.groups = system.access.groups
         self.projects = system.registry.projects
         self.jobs = system.jobs
+        self.audit = system.access.audit
 
     async def add_robot(self, name: str, project: str | None, may: str, description: str, days: int) -> tuple[RobotRow, str]:
         """Make a robot that may `pull`, `push` or `delete`, in its project or in all."""
@@ -37,6 +41,15 @@ class Desk:
             raise InvalidAccount("A robot may 'pull', 'push' or 'delete'.")
         permissions = (Permission("project", project or "*", _MAY[may]),)
         return await self.robots.add(SYSTEM, NewRobot(name, project, permissions, description, days))
+
+    async def audited(self, project: str | None, equal: Mapping[str, str], since: datetime | None, limit: int) -> Sequence[AuditRow]:
+        """The newest entries of the audit log, of a project or of all, with these values and from this time on; the latest last."""
+        filters = tuple(Filter(field, Match.EQUAL, (value,)) for field, value in equal.items())
+        if since is not None:
+            filters += (Filter("at", Match.BETWEEN, (since.isoformat(), "")),)
+        listing = Listing(filters, page=Page(size=limit))
+        rows, _ = await (self.audit.list(SYSTEM, listing) if project is None else self.audit.of_project(SYSTEM, project, listing))
+        return rows[::-1]
 
 
 @asynccontextmanager

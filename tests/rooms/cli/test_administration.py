@@ -142,3 +142,23 @@ def test_robots(site: Site) -> None:
     site.refused("robot", "add", "ci", "--project", "climate")
     assert "nowhere" in site.refused("robot", "add", "ci", "--project", "nowhere")
     assert "push" in site.refused("robot", "add", "other", "--may", "fly")
+
+
+def test_the_audit_log(site: Site) -> None:
+    site.told("project", "add", "climate")
+    site.told("user", "add", "grace", said=GOOD + "\n")
+    rows = site.told("audit")
+    assert [(row["actor"], row["action"], row["resource_type"], row["resource"]) for row in rows] == [
+        ("system", "create", "project", "climate"),
+        ("system", "create", "user", "grace"),
+    ]
+    assert site.told("audit", "--project", "climate") == rows[:1]
+    assert site.told("audit", "--actor", "grace") == site.told("audit", "--since", "2999-01-01") == []
+    assert site.told("audit", "--since", "1h", "--result", "success", "--action", "create", "--limit", "1") == rows[1:]
+    assert "climate" in site.run("audit").stdout
+    assert "no project" in site.refused("audit", "--project", "no-such")
+    assert site.run("audit", "--since", "yesterday").returncode == 2
+    assert site.run("audit", "purge", "--older-than", "soon").returncode == 2
+    assert "0 entries" in site.done("audit", "purge", "--older-than", "90d")
+    assert "2 entries" in site.done("audit", "purge", "--older-than", "0d")
+    assert [(row["action"], row["resource_type"], row["amount"]) for row in site.told("audit")] == [("purge", "audit", 2)]
