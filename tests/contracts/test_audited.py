@@ -9,6 +9,7 @@ import ast
 from collections.abc import Callable, Coroutine, Iterator
 from datetime import timedelta
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -56,7 +57,8 @@ class _Room:
         self.name = node.name
         self.methods = {one.name: one for one in node.body if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)}
         begin = self.methods.get("__init__")
-        types = {} if begin is None else {arg.arg: ast.unparse(arg.annotation) for arg in _arguments(begin) if arg.annotation}
+        given = [] if begin is None else [arg for arg in _arguments(begin) if arg.annotation]
+        types = {arg.arg: ast.unparse(arg.annotation).removesuffix(" | None") for arg in given if arg.annotation}
         self.parts = {
             target.attr: types[one.value.id]
             for one in (begin.body if begin else ())
@@ -71,9 +73,14 @@ def _arguments(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.arg
 
 
 @cache
-def rooms() -> dict[str, _Room]:
-    nodes = [node for path in _ROOMS for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)]
-    return {node.name: _Room(node) for node in nodes}
+def rooms() -> dict[str, list[_Room]]:
+    """Every class by its name, which two rooms may both use."""
+    found: dict[str, list[_Room]] = {}
+    for path in _ROOMS:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name, []).append(_Room(node))
+    return found
 
 
 def calls(room: _Room, method: str) -> Iterator[tuple[str, str]]:
@@ -92,12 +99,12 @@ def calls(room: _Room, method: str) -> Iterator[tuple[str, str]]:
 
 def writes(name: str, method: str, seen: frozenset[tuple[str, str]] = frozenset()) -> bool:
     """Whether a method writes to the database, itself or by another; making a project by a push is `Repositories.locate`'s own act."""
-    room = rooms().get(name)
     if (name, method) == ("Database", "write"):
         return True
-    if room is None or method not in room.methods or (name, method) in seen or (seen and (name, method) in _OWN_ACTS):
+    if (name, method) in seen or (seen and (name, method) in _OWN_ACTS):
         return False
-    return any(writes(*called, seen | {(name, method)}) for called in calls(room, method))
+    named = [room for room in rooms().get(name, ()) if method in room.methods]
+    return any(writes(*called, seen | {(name, method)}) for room in named for called in calls(room, method))
 
 
 _OWN_ACTS = {("Repositories", "locate"), ("SigningKeys", "current")}
@@ -107,13 +114,14 @@ def acts() -> set[str]:
     """Every public method of a room that writes."""
     return {
         f"{room.name}.{method}"
-        for room in rooms().values()
+        for room in chain.from_iterable(rooms().values())
         for method, function in room.methods.items()
         if not method.startswith("_") and isinstance(function, ast.AsyncFunctionDef) and writes(room.name, method)
     }
 
 
 EXEMPT = {
+    "Accounts.by_password": "a login, which is noted",
     "Accounts.flush_uses": "when a credential was used last, in batches; the login itself is noted",
     "Audit.flush": "writes the log itself",
     "AuditExport.close": "a lease, and no change of the registry",
