@@ -38,7 +38,7 @@ class Access:
             throttle=self.throttle,
             logins=Logins(database, vault, self.identities),
         )
-        self.people = People(database, clock, self.throttle)
+        self.people = People(database, clock, self.throttle, self.audit)
         self.credentials = Credentials(database, clock)
         self.robots = Robots(database, clock, self.configuration)
         self.groups = Groups(database, vault, clock)

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from roadstead.access import policy
 from roadstead.access.actor import Action, Actor, Limits
-from roadstead.access.audit import Operation, ResourceType, audited
+from roadstead.access.audit import Audit, Operation, ResourceType, audited
 from roadstead.access.clock import Clock, system_clock
 from roadstead.access.passwords import PasswordChecker, hash_password, require_good_password
 from roadstead.access.throttle import Throttle
@@ -36,11 +36,14 @@ def is_name(name: str) -> bool:
 class People:
     """See the module's docstring. Every change by an administrator; `set_password` by the account's own holder too."""
 
-    def __init__(self, database: Database, clock: Clock = system_clock, throttle: Throttle | None = None) -> None:
+    def __init__(
+        self, database: Database, clock: Clock = system_clock, throttle: Throttle | None = None, audit: Audit | None = None
+    ) -> None:
         self._database = database
         self._selects = AccountSelects(database)
         self._passwords = PasswordChecker()
         self._throttle = throttle
+        self._audit = audit or Audit(database, clock)
         self._clock = clock
 
     async def add(
@@ -202,6 +205,7 @@ class People:
         check = partial(self._passwords.check, state, row.name, password)
         right = await (check() if self._throttle is None else self._throttle.attempt(row.name, password, actor.address, check))
         if not right:
+            self._audit.failed_login(row.name, actor.address, "wrong present password, to change it")
             raise Unauthenticated("The present password is wrong.")
 
     async def _change_other(self, actor: Actor, account_id: int, detail: str, **values: object) -> None:

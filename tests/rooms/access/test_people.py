@@ -9,6 +9,7 @@ import pytest
 
 from roadstead.access.accounts import Accounts
 from roadstead.access.actor import ANONYMOUS, SYSTEM, Actor, Level, Limits, RobotRights
+from roadstead.access.audit import Audit
 from roadstead.access.credentials import Credentials
 from roadstead.access.people import People
 from roadstead.access.vault import Vault
@@ -218,3 +219,14 @@ async def test_a_profile_is_changed_by_its_owner_and_administrators(people: Peop
         await people.change_profile(user, admin.account_id or 0, comment="x")
     with pytest.raises(NotFound):
         await people.change_profile(admin, 2**40, comment="x")
+
+
+async def test_guessing_the_present_password_is_noted(database: Database, clock: ManualClock, user: Actor) -> None:
+    assert user.account_id is not None
+    audit = Audit(database, clock)
+    for _ in range(2):
+        with pytest.raises(Unauthenticated):
+            await People(database, clock, audit=audit).set_password(user, user.account_id, BETTER, old="a guess")
+    await audit.flush()
+    [row] = (await audit.list(SYSTEM, Listing()))[0]
+    assert (row.actor, row.action, row.resource_type, row.result, row.amount) == ("ada", "login", "session", "failed", 2)
