@@ -16,6 +16,7 @@ import socket
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Final
 
 import msgspec
 import structlog
@@ -32,6 +33,8 @@ from roadstead.metadata.jobs import State
 from roadstead.metadata.schedules import ScheduleSelects
 
 log = structlog.get_logger()
+
+_SELDOM: Final = 10  # looks: a second passes before a schedule or a dead worker is seen, which nobody notices
 
 
 class Pace(msgspec.Struct, frozen=True):
@@ -51,6 +54,13 @@ class Pace(msgspec.Struct, frozen=True):
 
     grace: float = 4.0
     """How long what runs may take to finish when the worker stops; and then, to end."""
+
+    share: float = 0.05
+    """The part of the time that looking may take: who looks at a long queue looks less often, but twice a second at least."""
+
+    def pause(self, took: float) -> float:
+        """Seconds until the next look, after one that took so many."""
+        return max(self.look, min(took / self.share, 0.5))
 
 
 class _Run:
@@ -98,6 +108,7 @@ class Worker:
         self._runs: dict[tuple[int, int], _Run] = {}
         self._awake = asyncio.Event()
         self._prepared = False
+        self._looks = 0
         self._renewed = self._told = clock()
 
     def wake(self) -> None:
@@ -111,8 +122,9 @@ class Worker:
         try:
             while not stop.is_set():
                 self._awake.clear()
+                began = asyncio.get_running_loop().time()
                 await self._attempt()
-                await self._pause()
+                await self._pause(self._pace.pause(asyncio.get_running_loop().time() - began))
             await self._finish()
         finally:
             stopping.cancel()
@@ -130,9 +142,9 @@ class Worker:
             log.exception("the job worker failed")
             await asyncio.sleep(self._pace.look * 5)
 
-    async def _pause(self) -> None:
+    async def _pause(self, seconds: float) -> None:
         try:
-            async with asyncio.timeout(self._pace.look):
+            async with asyncio.timeout(seconds):
                 await self._awake.wait()
         except TimeoutError:
             return
@@ -146,9 +158,10 @@ class Worker:
         if self._runs:
             await self._keep()
             await self._end_cancelled()
-        await self._fire()
-        if await self._turns.any_lapsed(self._clock()):
+        if self._looks % _SELDOM == 0:
+            await self._fire()
             await self._recover()
+        self._looks += 1
         await self._claim()
 
     # --- what runs ---
@@ -195,6 +208,8 @@ class Worker:
                 await self._database.write(partial(schedule.fire, one=one, due=due, now=now), durable=False)
 
     async def _recover(self) -> None:
+        if not await self._turns.any_lapsed(self._clock()):
+            return
         for claim in await self._database.write(partial(job_claims.recover, now=self._clock())):
             log.warning("job taken from a worker that is gone", job=claim.id, worker=claim.worker, attempt=claim.attempt)
 

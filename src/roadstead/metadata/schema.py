@@ -569,7 +569,8 @@ jobs = Table(
     Index("uq_jobs_kind_key_live", "kind", "key", unique=True, **_where("key IS NOT NULL AND finished_at IS NULL")),
     Index("ix_jobs_waiting", "kind", "lane", "priority", "run_after", "id", **_where("state = 'waiting'")),
     Index("ix_jobs_running", "kind", "lane", **_where("state = 'running'")),
-    Index("ix_jobs_served", "kind", "lane", "started_at"),
+    # Partial, so that SQLite does not take it for counting what runs.
+    Index("ix_jobs_served", "kind", "lane", "started_at", **_where("started_at IS NOT NULL")),
     Index("ix_jobs_finished_at", "finished_at", **_where("finished_at IS NOT NULL")),
     Index("ix_jobs_project_id_id", "project_id", "id"),
     sqlite_autoincrement=True,

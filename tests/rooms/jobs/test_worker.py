@@ -389,6 +389,10 @@ async def _recovered(held: Held, clock: ManualClock) -> Job:
     return await held.next()
 
 
+def test_who_looks_at_a_long_queue_looks_less_often() -> None:
+    assert [Pace().pause(took) for took in (0.0, 0.001, 0.01, 5.0)] == pytest.approx([0.1, 0.1, 0.2, 0.5])
+
+
 # --- stopping -----------------------------------------------------------------------------------------------------------------------
 
 

@@ -50,7 +50,7 @@ def upgrade() -> None:
     _index("ix_jobs_waiting", ["kind", "lane", "priority", "run_after", "id"], "state = 'waiting'")
     _index("ix_jobs_running", ["kind", "lane"], "state = 'running'")
     _index("ix_jobs_finished_at", ["finished_at"], "finished_at IS NOT NULL")
-    op.create_index("ix_jobs_served", "jobs", ["kind", "lane", "started_at"])
+    _index("ix_jobs_served", ["kind", "lane", "started_at"], "started_at IS NOT NULL")
     op.create_index("ix_jobs_project_id_id", "jobs", ["project_id", "id"])
     op.create_table(
         "job_log",
