@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -85,3 +87,10 @@ def test_every_schedule_has_its_kind(database: Database, store: MemoryStore, clo
     names = {kind.name for kind in chores.kinds(database, store, access, RULES, clock)}
     assert {one.kind for one in chores.SCHEDULES} == names
     assert len({one.name for one in chores.SCHEDULES}) == len(chores.SCHEDULES)
+
+
+def test_the_guide_names_every_schedule() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "guide" / "jobs.md").read_text()
+    assert re.findall(r"^\| `([a-z-]+)` \| (?!nobody|a worker|it is|somebody)", page, re.MULTILINE) == [
+        one.name for one in chores.SCHEDULES
+    ]
