@@ -55,14 +55,15 @@ def fill(connection: Connection) -> None:
 
 
 def _insert(connection: Connection, table: Table, rows: Any) -> None:
+    first = next(iter(table.c))  # with something to return, SQLAlchemy writes many rows in one statement
     batch: list[dict[str, Any]] = []
     for row in rows:
         batch.append(row)
         if len(batch) == _BATCH:
-            connection.execute(table.insert(), batch)
+            connection.execute(table.insert().returning(first), batch)
             batch = []
     if batch:
-        connection.execute(table.insert(), batch)
+        connection.execute(table.insert().returning(first), batch)
 
 
 def _repository(one: int) -> dict[str, Any]:

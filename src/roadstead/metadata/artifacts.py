@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Select, and_, case, exists, false, func, literal, or_, select, text, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, false, func, literal, or_, select, text, tuple_
 
 from roadstead.errors import InvalidInput
 from roadstead.metadata.listing import Fields, Filter, Listing, Match, Sort, Values, listed, matches
@@ -79,17 +80,14 @@ _live_subject = and_(
 )
 
 
-def _own_tag(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
-    return exists().where(tags.c.manifest_id == manifests.c.id, tags.c.deleted_at.is_(None), *conditions)
-
-
 _IS_LIVE_PARENT = text(IS_LIVE_INDEX.replace("deleted_at", "parents.deleted_at").replace("media_type IN", "parents.media_type IN"))
 
 
-def _tagged(repository_ids: Collection[int]) -> ColumnElement[bool]:
-    """Whether a manifest of one of these repositories has a tag."""
+def _tagged(repository_ids: Collection[int], *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Whether a manifest of one of these repositories has a tag of which the conditions hold."""
     # Conditions on a whole repository are asked once and not row by row: PostgreSQL would rather read every tag that there is.
-    return manifests.c.id.in_(select(tags.c.manifest_id).where(tags.c.repository_id.in_(repository_ids), tags.c.deleted_at.is_(None)))
+    live = (tags.c.repository_id.in_(repository_ids), tags.c.deleted_at.is_(None))
+    return manifests.c.id.in_(select(tags.c.manifest_id).where(*live, *conditions))
 
 
 def _named_by_index(repository_ids: Collection[int]) -> ColumnElement[bool]:
@@ -135,13 +133,13 @@ def _is_root(repository_ids: Collection[int]) -> ColumnElement[bool]:
     return and_(or_(_tagged(repository_ids), ~_named_by_index(repository_ids)), ~_is_accessory(repository_ids))
 
 
-def _by_tags(asked: Filter) -> ColumnElement[bool]:
+def _by_tags(repository_id: int, asked: Filter) -> ColumnElement[bool]:
     """`*` is any tag, `nil` is none."""
     if asked.match is Match.EQUAL and asked.values[0] == "*":
-        return _own_tag()
+        return _tagged([repository_id])
     if asked.match is Match.EQUAL and asked.values[0] == "nil":
-        return ~_own_tag()
-    return _own_tag(matches(tags.c.name, asked))
+        return ~_tagged([repository_id])
+    return _tagged([repository_id], matches(tags.c.name, asked))
 
 
 _IS_INDEX = manifests.c.media_type.in_(media_type.INDEX_TYPES)
@@ -165,7 +163,7 @@ def _by_label(_asked: Filter) -> ColumnElement[bool]:
     return false()  # nothing has a label
 
 
-FIELDS: Final = Fields(
+_FIELDS: Final = Fields(
     columns={
         "id": manifests.c.id,
         "digest": manifests.c.digest,
@@ -176,7 +174,7 @@ FIELDS: Final = Fields(
     },
     key=manifests.c.id,
     order=(Sort("pushed_at", descending=True),),
-    conditions={"tags": _by_tags, "type": _by_type, "labels": _by_label},
+    conditions={"type": _by_type, "labels": _by_label},
 )
 
 
@@ -196,7 +194,8 @@ def page(connection: Connection, repository_id: int, listing: Listing) -> tuple[
         raise InvalidInput("The filter 'base' takes only '*', for all manifests.")
     asked = msgspec.structs.replace(listing, filters=tuple(one for one in listing.filters if one.field != "base"))
     statement = _LISTED.where(manifests.c.repository_id == repository_id)
-    rows, total = listed(connection, statement if base else statement.where(_is_root([repository_id])), FIELDS, asked)
+    fields = msgspec.structs.replace(_FIELDS, conditions={**_FIELDS.conditions, "tags": partial(_by_tags, repository_id)})
+    rows, total = listed(connection, statement if base else statement.where(_is_root([repository_id])), fields, asked)
     return [_artifact(row) for row in rows], total
 
 
@@ -317,7 +316,7 @@ def dependents(connection: Connection, repository_id: int, manifest_id: int, dig
 
 def unused(connection: Connection, repository_id: int, manifest_ids: Named) -> Named:
     """Those of these manifests of a repository that have no tag and that no index names."""
-    lonely = select(manifests.c.id, manifests.c.digest).where(_LIVE, ~_own_tag(), ~_named_by_index([repository_id]))
+    lonely = select(manifests.c.id, manifests.c.digest).where(_LIVE, ~_tagged([repository_id]), ~_named_by_index([repository_id]))
     rows = (row for some in batched(manifest_ids) for row in connection.execute(lonely.where(manifests.c.id.in_(some))))
     return {row[0]: Digest(row[1]) for row in rows}
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, event
 
-from roadstead.metadata import artifacts, overview, repositories, tags
+from roadstead.metadata import artifacts, migrations, overview, repositories, tags
 from roadstead.metadata.database import Database, open_database
 from roadstead.metadata.listing import Filter, Listing, Match, Page, Sort
 from roadstead.metadata.projects import ProjectScope
@@ -58,9 +59,18 @@ for size, repository in (("large", LARGE), ("small", SMALL)):
         ACTS[f"artifacts of a {size} one, {what}"] = partial(browse, repository_id=repository, listing=listing)
 
 
-async def test_no_page_waits_for_the_number_of_rows(database_url: str) -> None:
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def own_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database of its own: what is filled here would take other tests long to empty."""
+    is_file = request.param == "sqlite"
+    url = f"sqlite:///{tmp_path / 'many.sqlite'}" if is_file else str(request.getfixturevalue("postgres").fresh_database())
+    await migrations.upgrade(url)
+    return url
+
+
+async def test_no_page_waits_for_the_number_of_rows(own_url: str) -> None:
     """Run once for all acts: filling takes longer than asking."""
-    database = await open_database(database_url)
+    database = await open_database(own_url)
     try:
         await database.write(many.fill)
         slow = {name: spent for name, act in ACTS.items() if (spent := await best_of(3, database, act)) > BOUND_SECONDS}
