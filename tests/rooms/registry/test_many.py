@@ -1,8 +1,7 @@
-"""Lists of a large site: each page is a handful of statements, and quick, whatever number of rows there are."""
+"""Lists of a large site: each page is a handful of statements, whatever number of rows there are."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -33,8 +32,6 @@ ARTIFACTS = {
     "by tag": Listing((Filter("tags", Match.CONTAINS, ("v19",)),)),
     "untagged": Listing((Filter("tags", Match.EQUAL, ("nil",)),)),
 }
-BOUND_SECONDS = 0.5
-"""Ten times what a page takes on an idle machine: this finds a missing index, and leaves a busy machine in peace."""
 
 
 def browse(connection: Connection, repository_id: int, listing: Listing) -> int:
@@ -68,13 +65,11 @@ async def own_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return url
 
 
-async def test_no_page_waits_for_the_number_of_rows(own_url: str) -> None:
+async def test_no_page_asks_more_often_for_more_rows(own_url: str) -> None:
     """Run once for all acts: filling takes longer than asking."""
     database = await open_database(own_url)
     try:
         await database.write(many.fill)
-        slow = {name: spent for name, act in ACTS.items() if (spent := await best_of(3, database, act)) > BOUND_SECONDS}
-        assert slow == {}
         counted = {name: await database.read(partial(statements, act)) for name, act in ACTS.items()}
         assert {name: count for name, count in counted.items() if count > 12} == {}
         sums = await database.read(lambda c: (browse(c, LARGE, Listing()), artifacts.roots(c, [LARGE, SMALL])))
@@ -82,16 +77,6 @@ async def test_no_page_waits_for_the_number_of_rows(own_url: str) -> None:
         assert sums == (many.LARGE * 8 // 10, {LARGE: many.LARGE * 8 // 10, SMALL: 8})
     finally:
         await database.close()
-
-
-async def best_of(times: int, database: Database, act: Act) -> float:
-    """The least time of several (seconds)."""
-    spent = []
-    for _ in range(times):
-        began = time.perf_counter()
-        await database.read(act)
-        spent.append(time.perf_counter() - began)
-    return min(spent)
 
 
 def statements(act: Act, connection: Connection) -> int:
