@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection, event
 
 from roadstead.metadata import artifacts, migrations, overview, repositories, tags
-from roadstead.metadata.database import Database, open_database
+from roadstead.metadata.database import open_database
 from roadstead.metadata.listing import Filter, Listing, Match, Page, Sort
 from roadstead.metadata.projects import ProjectScope
 from tests.support import many
