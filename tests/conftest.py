@@ -80,7 +80,7 @@ def database_url(request: pytest.FixtureRequest) -> str:
 async def database(database_url: str) -> AsyncIterator[Database]:
     """An empty database of each kind, open."""
     if database_url.startswith("postgresql:"):
-        await _empty(database_url)
+        await empty(database_url)
     database = await open_database(database_url)
     try:
         yield database
@@ -88,7 +88,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
         await database.close()
 
 
-async def _empty(url: str) -> None:
+async def empty(url: str) -> None:
     """Delete all rows, by one message to the server: every test begins with this."""
     connection = await asyncpg.connect(url)
     try:
