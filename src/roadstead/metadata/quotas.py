@@ -27,6 +27,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Row,
+    and_,
     bindparam,
     case,
     cast,
@@ -78,9 +79,9 @@ def stored_in(project_id: ColumnElement[int]) -> ColumnElement[int]:
 
 
 def uploading_in(project_id: ColumnElement[int]) -> ColumnElement[int]:
-    """The sum of what a project's uploads hold."""
+    """The sum of what a project's uploads hold; those into a repository that was deleted meanwhile cannot go on."""
     joined = select(_sum(_HELD)).join_from(uploads, repositories, repositories.c.id == uploads.c.repository_id)
-    return joined.where(repositories.c.project_id == project_id).scalar_subquery()
+    return joined.where(repositories.c.project_id == project_id, repositories.c.deleted_at.is_(None)).scalar_subquery()
 
 
 _PROJECT: Final = bindparam("project_id", type_=quota_entries.c.project_id.type)
@@ -249,16 +250,48 @@ def free_unlinked(connection: Connection, repository_id: int, content_id: int) -
 
 
 _LINKED_HERE: Final = select(blob_links.c.content_id).where(blob_links.c.repository_id == _REPOSITORY)
+# The manifests that went with their repository carry its own time of deletion.
+_NAMED_HERE: Final = union(
+    *(
+        named.join(manifests, manifests.c.id == manifest_references.c.manifest_id)
+        .join(repositories, repositories.c.id == manifests.c.repository_id)
+        .where(repositories.c.id == _REPOSITORY, manifests.c.deleted_at == repositories.c.deleted_at)
+        for named in (
+            select(manifest_references.c.content_id).select_from(manifest_references).where(manifest_references.c.content_id.is_not(None)),
+            select(digests.c.content_id)
+            .join_from(manifest_references, digests, digests.c.digest == manifest_references.c.digest)
+            .where(manifest_references.c.content_id.is_(None)),
+        )
+    )
+)
 _HOLD_LINKED = select(contents.c.id).where(contents.c.id.in_(_LINKED_HERE)).order_by(contents.c.id).with_for_update(key_share=True)
-_FREE_LINKED = (
-    delete(quota_charges).where(_IN_PROJECT, quota_charges.c.content_id.in_(_LINKED_HERE), ~linked_in_project()).returning(*_RETURNED)
+_HOLD_NAMED_HERE = (
+    select(quota_charges.c.content_id)
+    .where(_IN_PROJECT, quota_charges.c.content_id.in_(_NAMED_HERE))
+    .order_by(quota_charges.c.content_id)
+    .with_for_update()
+)
+_FREE_OF_REPOSITORY = (
+    delete(quota_charges)
+    .where(_IN_PROJECT)
+    .where(
+        or_(
+            and_(quota_charges.c.content_id.in_(_LINKED_HERE), ~linked_in_project()),
+            and_(quota_charges.c.content_id.in_(_NAMED_HERE), ~_named_in_project()),
+        )
+    )
+    .returning(*_RETURNED)
 )
 
 
 def free_repository(connection: Connection, repository_id: int) -> int:
-    """End the charges of what only this repository, deleted a moment ago, linked in its project. Returns the bytes."""
+    """End the charges of what, in its project, only this repository linked or named, with its manifests deleted a moment ago.
+
+    Returns the bytes.
+    """
     connection.execute(_HOLD_LINKED, {"repository_id": repository_id})
-    return _ended(connection, connection.execute(_FREE_LINKED, {"repository_id": repository_id}).all())
+    connection.execute(_HOLD_NAMED_HERE, {"repository_id": repository_id})
+    return _ended(connection, connection.execute(_FREE_OF_REPOSITORY, {"repository_id": repository_id}).all())
 
 
 def _ended(connection: Connection, rows: Sequence[Row[int, int] | tuple[Any, ...]]) -> int:

@@ -345,6 +345,18 @@ async def test_whatever_is_wrong_with_a_ledger_is_found_and_mended(
 # --- a repository that goes ---------------------------------------------------------------------------------------------------------
 
 
+async def test_a_repository_that_is_deleted_frees_what_only_its_manifests_named(registry: Registry, admin: Actor) -> None:
+    await push_image(registry, admin, APP, image("one", "three", "freed", config="{}"))
+    await push_image(registry, admin, COPY, image("three", config="[]"))
+    await push_blob(registry, admin, COPY, blob("freed"))
+    await push_blob(registry, admin, COPY, blob("loose"))
+    await push_blob(registry, admin, APP, blob("loose"))
+    await registry.repositories.remove(admin, APP)
+    assert (await registry.quotas.get(admin, APP.project)).stored == len("three") + len("[]") + len("loose")
+    await registry.repositories.remove(admin, COPY)
+    assert (await registry.quotas.get(admin, APP.project)).stored == 0
+
+
 async def test_a_repository_that_is_deleted_frees_what_only_it_had(registry: Registry, admin: Actor, database: Database) -> None:
     await push_blob(registry, admin, APP, blob("shared"))
     await push_blob(registry, admin, COPY, blob("shared"))

@@ -117,6 +117,12 @@ async def test_an_upload_that_expires_counts_no_longer(
     assert await used(registry, admin) == 0
 
 
+async def test_an_upload_into_a_deleted_repository_counts_no_longer(registry: Registry, admin: Actor) -> None:
+    await start_with(registry, admin, b"01234")
+    await registry.repositories.remove(admin, APP)
+    assert await used(registry, admin) == 0
+
+
 async def test_a_wrong_digest_gives_everything_back(registry: Registry, admin: Actor) -> None:
     token = await start_with(registry, admin, b"01234")
     with pytest.raises(DigestMismatch):

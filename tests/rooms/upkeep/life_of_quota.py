@@ -15,7 +15,7 @@ from sqlalchemy import Connection, select
 
 from roadstead.access.actor import SYSTEM
 from roadstead.content.memory import MemoryStore
-from roadstead.errors import BlobUnknown, ManifestUnknown, QuotaExceeded, ReferenceMissing, UploadUnknown
+from roadstead.errors import BlobUnknown, ManifestUnknown, QuotaExceeded, ReferenceMissing, RepositoryUnknown, UploadUnknown
 from roadstead.metadata import quota_upkeep
 from roadstead.metadata.schema import blob_links, digests, projects, quota_charges, repositories
 from roadstead.oci.digest import Digest
@@ -186,6 +186,21 @@ class LifeOfQuota(RuleBasedStateMachine):
             left = self._named(name.project)
             self.charged -= {(name.project, one.digest) for one in made.blobs if one.digest not in left}
 
+    @rule(name=some_name)
+    def delete_repository(self, name: RepositoryName) -> None:
+        try:
+            self.house.run(self.registry.repositories.remove(SYSTEM, name))
+        except RepositoryUnknown:
+            assert name not in [place[0] for place in (*self.links, *self.manifests)]
+            return
+        gone = [made for place, made in self.manifests if place == name]
+        self.manifests = {(place, made) for place, made in self.manifests if place != name}
+        self.pending = [upload for upload in self.pending if upload.name != name]
+        for digest in [digest for place, digest in self.links if place == name]:
+            self._unlinked(name, digest)
+        left = self._named(name.project)
+        self.charged -= {(name.project, one.digest) for made in gone for one in made.blobs if one.digest not in left}
+
     @rule(name=some_name, one=some_blob)
     def delete_blob(self, name: RepositoryName, one: Blob) -> None:
         try:
@@ -285,7 +300,7 @@ def _links(connection: Connection) -> set[tuple[RepositoryName, Digest]]:
         .join_from(blob_links, repositories, repositories.c.id == blob_links.c.repository_id)
         .join(projects, projects.c.id == repositories.c.project_id)
         .join(digests, digests.c.content_id == blob_links.c.content_id)
-        .where(digests.c.digest.startswith("sha256:"))
+        .where(digests.c.digest.startswith("sha256:"), repositories.c.deleted_at.is_(None))
     )
     return {(RepositoryName(f"{project}/{path}"), Digest(digest)) for project, path, digest in connection.execute(statement)}
 
