@@ -390,6 +390,10 @@ EXAMPLES: dict[str, tuple[str, Act]] = {
     ),
     "Robots.change": ("update robot robot$ci", _change_robot),
     "Robots.remove": ("delete robot robot$ci", lambda w: _after(w.robot(), lambda one: w.access.robots.remove(w.actor, one))),
+    "Robots.set_disabled": (
+        "update robot robot$ci",
+        lambda w: _after(w.robot(), lambda one: w.access.robots.set_disabled(w.actor, one, True)),
+    ),
     "Robots.rotate": ("update robot robot$ci", lambda w: _after(w.robot(), lambda one: w.access.robots.rotate(w.actor, one))),
     "Sessions.close": ("logout session admin", _close_session),
     "Sessions.end": ("delete session admin", _end_session),

@@ -214,6 +214,21 @@ class Robots:
 
         return await self._database.write(work)
 
+    async def set_disabled(self, actor: Actor, robot_id: int, disabled: bool) -> RobotRow:
+        """Disable a robot, or enable it again with the secret that it had. It stops at its next request."""
+        row = await self.get(actor, robot_id)
+        await self._require(actor, row.project_name, Action.SET_ROBOTS)
+        now = self._clock()
+
+        def work(connection: Connection) -> RobotRow:
+            robots.change(connection, robot_id, updated_at=now)
+            accounts.change(connection, robot_id, disabled_at=(row.disabled_at or now) if disabled else None)
+            changed = _found(connection, robot_id)
+            _audit(connection, actor, now, Operation.UPDATE, changed, "disabled" if disabled else "enabled")
+            return changed
+
+        return await self._database.write(work)
+
     async def rotate(self, actor: Actor, robot_id: int) -> str:
         """Give a robot a new secret, and end the old one at once; returns the new one."""
         row = await self.get(actor, robot_id)

@@ -111,6 +111,39 @@ def user_admin(
     typer.echo(f"{name} is {'no longer an' if revoke else 'an'} administrator.", err=True)
 
 
+@user.command("remove")
+def user_remove(name: str, as_json: JsonOption = False, data: DataOption = None, config: ConfigOption = None) -> None:
+    """End an account with all its credentials; its name stays in the history."""
+
+    async def act(desk: Desk) -> Any:
+        row = await desk.people.find(SYSTEM, name)
+        await desk.people.remove(SYSTEM, row.id)
+        return row
+
+    _say(_run(data, config, act), f"{name} is removed.", as_json=as_json)
+
+
+@user.command("secret")
+def user_secret(name: str, as_json: JsonOption = False, data: DataOption = None, config: ConfigOption = None) -> None:
+    """Give an account a new CLI secret, which takes its password's place in tools; the old one ends at once. It is printed once."""
+
+    async def act(desk: Desk) -> tuple[Any, str]:
+        account_id = (await desk.people.find(SYSTEM, name)).id
+        secret = await desk.credentials.make_cli_secret(SYSTEM, account_id)
+        return await desk.credentials.cli_secret(SYSTEM, account_id), secret
+
+    row, secret = _run(data, config, act)
+    _print_secret(row, secret, as_json=as_json)
+
+
+def _say(row: Any, text: str, *, as_json: bool) -> None:
+    """Print what was done: the row that it was done to, as JSON on standard output, or a sentence on standard error."""
+    if as_json:
+        _print(row, as_json=True)
+    else:
+        typer.echo(text, err=True)
+
+
 _PROJECT_COLUMNS = ("id", "name", "public", "description", "created_at")
 
 
@@ -133,6 +166,45 @@ def project_list(as_json: JsonOption = False, data: DataOption = None, config: C
     """List the projects."""
     rows = _run(data, config, lambda desk: desk.projects.visible(SYSTEM))
     _print(rows, as_json=as_json, columns=_PROJECT_COLUMNS)
+
+
+@project.command("remove")
+def project_remove(name: str, as_json: JsonOption = False, data: DataOption = None, config: ConfigOption = None) -> None:
+    """Delete a project that holds no images any more, with its robots."""
+
+    async def act(desk: Desk) -> Any:
+        row = await desk.projects.get(SYSTEM, name)
+        await desk.projects.remove(SYSTEM, name)
+        return row
+
+    _say(_run(data, config, act), f"The project {name} is removed.", as_json=as_json)
+
+
+@project.command("quota")
+def project_quota(
+    name: str,
+    limit: Annotated[str | None, typer.Option(help="What it may use from now on: 100GiB, 1.5TB, bytes; or none.")] = None,
+    as_json: JsonOption = False,
+    data: DataOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Show how much a project uses and may use, or set that. In JSON all sizes are bytes, and no limit is null."""
+    from roadstead.registry.sizes import UNLIMITED, human_size, parse_size  # noqa: PLC0415 - see run_at_desk
+
+    wanted = None if limit is None else UNLIMITED if limit.strip().lower() == "none" else parse_size(limit)
+
+    async def act(desk: Desk) -> Any:
+        if wanted is not None:
+            await desk.quotas.set(SYSTEM, name, wanted)
+        return await desk.quotas.get(SYSTEM, name)
+
+    row = _run(data, config, act)
+    if as_json:
+        _print(row, as_json=True)
+        return
+    sizes = {"limit": row.limit, "used": row.used, "stored": row.stored, "uploading": row.uploading}
+    table = {"project": row.project, **{key: "none" if size is None else human_size(size) for key, size in sizes.items()}}
+    _print(table, as_json=False, columns=tuple(table))
 
 
 @project.command("member")
@@ -259,6 +331,19 @@ def robot_rotate(robot_id: int, as_json: JsonOption = False, data: DataOption = 
 
     row, secret = _run(data, config, act)
     _print_secret(row, secret, as_json=as_json)
+
+
+@robot.command("disable")
+def robot_disable(
+    robot_id: int,
+    enable: Annotated[bool, typer.Option("--undo", help="Enable it again.")] = False,
+    as_json: JsonOption = False,
+    data: DataOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Disable a robot account; it stops at its next request, and keeps its secret."""
+    row = _run(data, config, lambda desk: desk.robots.set_disabled(SYSTEM, robot_id, not enable))
+    _say(row, f"Robot {row.name} is {'enabled' if enable else 'disabled'}.", as_json=as_json)
 
 
 @robot.command("remove")

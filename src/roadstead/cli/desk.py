@@ -34,6 +34,7 @@ class Desk:
         self.projects = system.registry.projects
         self.jobs = system.jobs
         self.audit = system.access.audit
+        self.quotas = system.registry.quotas
 
     async def add_robot(self, name: str, project: str | None, may: str, description: str, days: int) -> tuple[RobotRow, str]:
         """Make a robot that may `pull`, `push` or `delete`, in its project or in all."""

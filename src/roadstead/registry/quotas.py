@@ -14,7 +14,6 @@ from roadstead.access import policy
 from roadstead.access.actor import Action, Actor
 from roadstead.access.audit import Operation, ResourceType, audited
 from roadstead.access.clock import Clock
-from roadstead.access.configuration import UNLIMITED
 from roadstead.access.policy import Project
 from roadstead.access.rights import Rights
 from roadstead.errors import InvalidAccount, QuotaExceeded
@@ -23,7 +22,7 @@ from roadstead.metadata.database import Database
 from roadstead.metadata.listing import Listing
 from roadstead.metadata.quota_listing import QuotaRow
 from roadstead.metadata.repositories import PlaceRow
-from roadstead.registry.sizes import LARGEST, human_size
+from roadstead.registry.sizes import LARGEST, UNLIMITED, human_size
 
 
 class Quotas:

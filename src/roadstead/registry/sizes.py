@@ -7,6 +7,9 @@ from typing import Final
 
 from roadstead.errors import InvalidAccount
 
+UNLIMITED: Final = -1
+"""How configuration and clients write that there is no limit."""
+
 LARGEST: Final = 2**63 - 1
 """Bytes: what the database can hold."""
 

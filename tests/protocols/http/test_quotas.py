@@ -36,7 +36,7 @@ def http(limited: RoadsteadServer) -> Iterator[httpx2.Client]:
 @pytest.fixture
 def project(limited: RoadsteadServer, request: pytest.FixtureRequest) -> str:
     """A project of its own for each test, limited while the server runs, by the command."""
-    name = request.node.name.replace("_", "-")[:60].strip("-")
+    name: str = request.node.name.replace("_", "-")[:60].strip("-")
     administer(limited.data, "project", "add", name)
     administer(limited.data, "project", "quota", name, "--limit", str(LIMIT))
     return name

@@ -74,6 +74,46 @@ def test_people(site: Site) -> None:
     assert "nobody" in site.refused("user", "passwd", "nobody", said=GOOD + "\n")
 
 
+def test_an_account_gets_a_secret_for_tools_and_ends(site: Site) -> None:
+    site.told("user", "add", "grace", said=GOOD + "\n")
+    made = site.told("user", "secret", "grace")
+    assert looks_like_secret(made["secret"])
+    again = site.run("user", "secret", "grace")
+    assert looks_like_secret(again.stdout.strip()), "standard output is the secret and nothing else"
+    assert again.stdout.strip() != made["secret"]
+    assert "nobody" in site.refused("user", "secret", "nobody")
+    assert site.told("user", "remove", "grace")["name"] == "grace"
+    assert site.told("user", "list") == []
+    site.refused("user", "remove", "grace")
+
+
+def test_quotas(site: Site) -> None:
+    site.told("project", "add", "climate")
+    first = site.told("project", "quota", "climate")
+    assert (first["project"], first["limit"], first["used"]) == ("climate", None, 0)
+    assert site.told("project", "quota", "climate", "--limit", "100GiB")["limit"] == 100 << 30
+    shown = site.run("project", "quota", "climate").stdout
+    assert shown.splitlines()[0].split() == ["project", "limit", "used", "stored", "uploading"]
+    assert "100.0 GiB" in shown
+    assert site.told("project", "quota", "climate", "--limit", "1.5 tb")["limit"] == 1_500_000_000_000
+    assert site.told("project", "quota", "climate", "--limit", "None")["limit"] is None
+    for wrong in ("much", "-5", "10 apples", "99999999PiB"):
+        assert wrong in site.refused("project", "quota", "climate", f"--limit={wrong}")
+    assert "nowhere" in site.refused("project", "quota", "nowhere")
+    assert "nowhere" in site.refused("project", "quota", "nowhere", "--limit", "1GiB")
+
+
+def test_an_empty_project_is_removed(site: Site) -> None:
+    site.told("project", "add", "climate")
+    robot = site.told("robot", "add", "ci", "--project", "climate")
+    assert site.told("project", "remove", "climate")["name"] == "climate"
+    assert site.told("project", "list") == []
+    site.refused("robot", "rotate", str(robot["id"]))
+    assert "climate" in site.refused("project", "remove", "climate")
+    site.told("project", "add", "climate")
+    assert "removed" in site.done("project", "remove", "climate")
+
+
 def test_a_table_is_not_cut_in_a_pipe(site: Site) -> None:
     name, email = "g" * 60, f"{'e' * 60}@example.org"
     site.told("user", "add", name, "--email", email, said=GOOD + "\n")
@@ -136,6 +176,11 @@ def test_robots(site: Site) -> None:
     rotated = site.told("robot", "rotate", str(made["id"]))["secret"]
     assert looks_like_secret(rotated)
     assert rotated != secret
+    stopped = site.told("robot", "disable", str(everywhere["id"]))
+    assert datetime.fromisoformat(stopped["disabled_at"]).tzinfo is not None
+    assert "enabled" in site.done("robot", "disable", str(everywhere["id"]), "--undo")
+    assert site.told("robot", "list")[0]["disabled_at"] is None
+    site.refused("robot", "disable", "999")
     site.done("robot", "remove", str(everywhere["id"]))
     assert site.told("robot", "list") == []
     site.refused("robot", "remove", str(everywhere["id"]))
