@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from bench.measurements import blob_get, blob_push, conversion, manifest_get, memory, small_pushes, start
+from bench.measurements import blob_get, blob_push, conversion, manifest_get, memory, private_pulls, small_pushes, start
 from bench.results import Row
 from bench.rounds import Arena
 
 MEASUREMENTS: Final[Mapping[str, Callable[[Arena], list[Row]]]] = {
     "manifest-get": manifest_get.measure,
+    "private-pulls": private_pulls.measure,
     "blob-get": blob_get.measure,
     "blob-push": blob_push.measure,
     "small-pushes": small_pushes.measure,

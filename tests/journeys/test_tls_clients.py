@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import subprocess
-import tarfile
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
 from tests.protocols.conftest import short_directory
 from tests.support.clients.images import base, fetch, image, push, tar
-from tests.support.clients.namespace import overlaid, own_network
+from tests.support.clients.namespace import own_network
 from tests.support.clients.tools import INSTALLED, Workplace, require_client
+from tests.support.clients.trusting import UNTRUSTED, here, make_sif, newcomer, trust
 from tests.support.daemons import CLASSIC_STORE, CONTAINERD_STORE, docker_daemon
 from tests.support.server import RoadsteadServer
 
 pytestmark = pytest.mark.clients
 
 NAME, ADDRESS = "registry.test", "10.99.0.1"
-UNTRUSTED = re.compile(r"x509|certificate signed by unknown authority|failed to verify certificate", re.IGNORECASE)
 
 
 @pytest.fixture(scope="module")
@@ -38,43 +35,13 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RoadsteadServ
 @pytest.fixture
 def workplace(registry: RoadsteadServer) -> Iterator[Workplace]:
     """A user's home on a machine that knows nothing of the registry yet: the clients' tree, and this system's own certificates."""
-    with overlaid(INSTALLED / "root", Path("/etc"), Path("/usr/local/share")), short_directory() as home:
-        (home / "sh").symlink_to(INSTALLED / "bin" / "apptainer")  # the wrapper runs what it is called
-        yield Workplace(home)
+    with newcomer() as workplace:
+        yield workplace
 
 
 @pytest.fixture
 def repository(request: pytest.FixtureRequest) -> str:
     return "library/tls-" + re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")
-
-
-def fetch_script(workplace: Workplace, registry: RoadsteadServer) -> None:
-    """What the page /trust tells a user to do, step by step."""
-    here(workplace, "curl", "-fsSk", "-o", "ca.crt", f"{registry.url}/ca.crt")
-    printed = here(workplace, "openssl", "x509", "-in", "ca.crt", "-noout", "-fingerprint", "-sha256").partition("=")[2].strip()
-    assert f"SHA-256 fingerprint of the authority: {printed}\n" in registry.log.read_text()
-    here(workplace, "curl", "-fsS", "--cacert", "ca.crt", "-o", "trust.sh", f"{registry.url}/trust.sh")
-
-
-def here(workplace: Workplace, *command: str, environment: Mapping[str, str] | None = None) -> str:
-    """Run one of this system's own programs in the user's home, to success; what it printed."""
-    variables = {**workplace.environment, **(environment or {})}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=workplace.home, env=variables, check=False)
-    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
-    return done.stdout
-
-
-def trust(workplace: Workplace, registry: RoadsteadServer, *options: str) -> str:
-    """Run the script where the clients are, as root; what it said."""
-    fetch_script(workplace, registry)
-    return workplace.run(str(workplace.home / "sh"), "trust.sh", *options).out
-
-
-def make_sif(workplace: Workplace) -> bytes:
-    with tarfile.open(fileobj=io.BytesIO(tar({**base(), "etc/seed": b"over TLS"}))) as files:
-        files.extractall(workplace.path("rootfs"), filter="tar")
-    workplace.run("apptainer", "build", "it.sif", "rootfs")
-    return workplace.path("it.sif").read_bytes()
 
 
 def test_docker_trusts_it_without_a_restart(workplace: Workplace, registry: RoadsteadServer, repository: str) -> None:

@@ -30,7 +30,8 @@ class RoadsteadServer:
 
     As a context manager it is started on entry and gone on exit.
     `environment` is added to a clean environment, `arguments` to the command line. Port and data stay the same for the object's
-    whole life, so that `start` after `stop` or `kill` is a restart. It listens on `address`, which clients know by `name`.
+    whole life, so that `start` after `stop` or `kill` is a restart. It listens on `address`, which clients know by `name`; with `port`
+    443 and TLS by that alone, as users type it.
     With ROADSTEAD_TLS its requests made by hand trust `authority`, at first the one that the server makes for itself.
     """
 
@@ -42,14 +43,15 @@ class RoadsteadServer:
         *,
         address: str = "127.0.0.1",
         name: str | None = None,
+        port: int | None = None,
     ) -> None:
         self.data = data
         self.log = data.with_name(data.name + ".log")
         self.admin_password = ADMIN_PASSWORD
         self.address = address
-        self.port = free_port(address)
-        self.host = f"{name or address}:{self.port}"
+        self.port = port or free_port(address)
         self.tls = (environment or {}).get("ROADSTEAD_TLS", "off") != "off"
+        self.host = (name or address) + ("" if self.tls and self.port == 443 else f":{self.port}")
         self.url = f"{'https' if self.tls else 'http'}://{self.host}"
         self.authority = data / "tls" / "ca.crt"
         self._environment = {"ROADSTEAD_ADMIN_PASSWORD": self.admin_password, **(environment or {})}
