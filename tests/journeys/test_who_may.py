@@ -173,3 +173,35 @@ def test_the_owner_sees_when_and_from_where_a_token_was_used(lab: Lab) -> None:
         return bool(row["last_used_from"] == "127.0.0.1" and row["last_used_at"])
 
     assert poll(used)
+
+
+def test_a_user_who_is_removed_in_mid_push_publishes_nothing(lab: Lab) -> None:
+    """The upload that runs may end; no request that begins afterwards is theirs, whatever token they hold."""
+    lab.tell("user", "add", "leaver", said=GOOD + "\n")
+    lab.tell("project", "member", "climate", "leaver", "--role", "developer")
+    whole = image("of a leaver")
+    with lab.client("leaver", GOOD) as http, lab.client("admin", lab.server.admin_password) as admin:
+        held = token_of(http, "repository:climate/left:pull,push")
+        with lab.bearing(held["token"]) as bearing:
+            config, *layers = whole.blobs
+            push_of(bearing, "climate/left", config.digest, config.data)
+            begun = bearing.post("/v2/climate/left/blobs/uploads/")
+            assert begun.status_code == 202
+            half = len(layers[0].data) // 2
+            assert bearing.patch(begun.headers["Location"], content=layers[0].data[:half]).status_code == 202
+
+            lab.tell("user", "remove", "leaver")
+            for answer in (
+                bearing.patch(begun.headers["Location"], content=layers[0].data[half:]),
+                bearing.put(begun.headers["Location"], params={"digest": layers[0].digest}),
+                bearing.put("/v2/climate/left/manifests/v1", content=whole.manifest.data),
+                bearing.head(f"/v2/climate/left/blobs/{config.digest}"),
+                http.get("/service/token", params={"scope": "repository:climate/left:pull"}),
+            ):
+                assert answer.status_code == 401, (answer.request.url, answer.text)
+        assert admin.get("/v2/climate/left/tags/list").json().get("tags") in (None, [])
+
+
+def push_of(http: httpx2.Client, repository: str, digest: str, data: bytes) -> None:
+    answer = http.post(f"/v2/{repository}/blobs/uploads/", params={"digest": digest}, content=data)
+    assert answer.status_code == 201, answer.text
