@@ -73,7 +73,8 @@ lock: ## Compile requirements/*.txt from pyproject.toml
 	$(UV) $(ARGS) -o requirements/runtime.txt --group build pyproject.toml >/dev/null; \
 	$(UV) $(ARGS) -o requirements/dev.txt --group build --group dev pyproject.toml >/dev/null; \
 	$(UV) $(ARGS) -o requirements/ldap.txt --group ldap >/dev/null; \
-	$(UV) $(ARGS) -o requirements/ldap-build.txt --group ldap-build >/dev/null
+	$(UV) $(ARGS) -o requirements/ldap-build.txt --group ldap-build >/dev/null; \
+	$(UV) $(ARGS) -o requirements/harbor-cli.txt requirements/harbor-cli.in >/dev/null
 
 .PHONY: clean
 clean: ## Remove everything that was made here, but never data

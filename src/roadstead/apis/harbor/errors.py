@@ -23,6 +23,8 @@ TABLE: Final[dict[type[RoadsteadError], tuple[int, str]]] = {
     errors.UnsupportedAlgorithm: (400, "DIGEST_INVALID"),
     errors.InvalidManifest: (400, "MANIFEST_INVALID"),
     errors.UnsupportedManifestType: (400, "MANIFEST_INVALID"),
+    errors.InvalidLayer: (400, "BAD_REQUEST"),
+    errors.InvalidSif: (400, "BAD_REQUEST"),
     errors.InvalidRange: (400, "BAD_REQUEST"),
     errors.InvalidPaging: (400, "BAD_REQUEST"),
     errors.InvalidAccount: (400, "BAD_REQUEST"),

@@ -1,0 +1,78 @@
+"""What the OpenAPI description promises: schemathesis makes requests out of it, good ones and bad ones, and looks at the answers.
+
+As nobody, as a plain user and as the administrator; always with the same seed, and no more requests than some seconds take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from schemathesis import GenerationMode
+from schemathesis.core.failures import FailureGroup
+from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
+
+from tests.protocols.harbor.conftest import API, PASSWORD, USER
+from tests.support.server import RoadsteadServer
+
+SEED = 20260101
+EXAMPLES = {GenerationMode.POSITIVE: 6, GenerationMode.NEGATIVE: 4}
+"""Requests to each operation."""
+
+CHECKS = [content_type_conformance, response_schema_conformance, status_code_conformance]
+"""An answer is of a status, a type and a form that the description has for it."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RoadsteadServer]:
+    """A server for these requests alone: they change and remove what they find."""
+    with RoadsteadServer(tmp_path_factory.mktemp("openapi") / "data") as running:
+        with running.http() as http:
+            assert http.post(f"{API}/users", json={"username": USER, "password": PASSWORD}).status_code == 201
+        yield running
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("who", ["nobody", USER, "admin"])
+def test_the_answers_are_what_is_described(server: RoadsteadServer, who: str) -> None:
+    passwords = {USER: PASSWORD, "admin": server.admin_password}
+    auth = (who, passwords[who]) if who in passwords else None
+    schema = schemathesis.openapi.from_url(f"{server.url}{API}/openapi.json")
+    found = [one.ok() for one in schema.get_all_operations()]
+    assert len(found) > 150
+    wrong = [failure for operation in found for mode in EXAMPLES for failure in failures(operation, mode, auth)]
+    assert not wrong, "\n\n".join(wrong[:20]) + f"\n\n{len(wrong)} in all"
+
+
+def failures(operation: Any, mode: GenerationMode, auth: tuple[str, str] | None) -> list[str]:
+    """What is wrong with the answers to some requests to an operation."""
+    wrong: list[str] = []
+
+    @seed(SEED)
+    @settings(
+        max_examples=EXAMPLES[mode],
+        phases=[Phase.explicit, Phase.generate],
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def ask(case: Any) -> None:
+        answer = case.call(auth=auth)
+        said = f"{case.as_curl_command()}\n→ {answer.status_code} {answer.text[:300]}"
+        if answer.status_code >= 500 and answer.status_code != 501:
+            wrong.append(said)
+        try:
+            case.validate_response(answer, checks=CHECKS)
+        except FailureGroup as group:
+            wrong.append(f"{said}\n{[str(one) for one in group.exceptions]}")
+
+    try:
+        ask()
+    except Exception as error:  # an operation for which no such request can be made: without parameters there is none that is wrong
+        if type(error).__name__ not in ("Unsatisfiable", "SkipTest", "Skipped"):
+            raise
+    return wrong
