@@ -20,6 +20,7 @@ from roadstead.access.clock import system_clock
 from roadstead.access.vault import load_or_make
 from roadstead.apis.distribution.door import DistributionDoor
 from roadstead.apis.distribution.tokens import TokenDoor
+from roadstead.apis.harbor.devcenter import DevCenterDoor
 from roadstead.apis.login.door import LoginDoor
 from roadstead.content.observed import ObservedStore
 from roadstead.content.opening import open_store
@@ -149,6 +150,7 @@ def doors(system: System) -> Mapping[str, Door]:
         "service": TokenDoor(system.access.accounts, system.access.limits),
         "c": LoginDoor(system.access),
         "api": HarborDoor(system.access, system.registry, checks),
+        "devcenter": DevCenterDoor(),
         "health": HealthDoor(checks),
         "metrics": MetricsDoor(),
         **trust_doors(system.settings.tls_source),

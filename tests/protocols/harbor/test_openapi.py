@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.core.failures import FailureGroup
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
@@ -19,8 +20,8 @@ from tests.protocols.harbor.conftest import API, PASSWORD, USER
 from tests.support.server import RoadsteadServer
 
 SEED = 20260101
-EXAMPLES = {GenerationMode.POSITIVE: 6, GenerationMode.NEGATIVE: 4}
-"""Requests to each operation."""
+EXAMPLES = {GenerationMode.POSITIVE: 3, GenerationMode.NEGATIVE: 2}
+"""Requests to each operation; those of what is not offered get one of a kind, as all of them are answered by the same few lines."""
 
 CHECKS = [content_type_conformance, response_schema_conformance, status_code_conformance]
 """An answer is of a status, a type and a form that the description has for it."""
@@ -35,25 +36,27 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RoadsteadServer
         yield running
 
 
+Credentials = tuple[str, str] | None
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("who", ["nobody", USER, "admin"])
-def test_the_answers_are_what_is_described(server: RoadsteadServer, who: str) -> None:
-    passwords = {USER: PASSWORD, "admin": server.admin_password}
-    auth = (who, passwords[who]) if who in passwords else None
+def test_the_answers_are_what_is_described(server: RoadsteadServer) -> None:
     schema = schemathesis.openapi.from_url(f"{server.url}{API}/openapi.json")
-    found = [one.ok() for one in schema.get_all_operations()]
+    found = [one.ok() for one in schema.get_all_operations()]  # type: ignore[union-attr] # an Err fails the test
     assert len(found) > 150
-    wrong = [failure for operation in found for mode in EXAMPLES for failure in failures(operation, mode, auth)]
+    # The administrator last: what was asked for is done then.
+    askers: list[Credentials] = [None, (USER, PASSWORD), ("admin", server.admin_password)]
+    wrong = [failure for operation in found for mode in EXAMPLES for failure in failures(operation, mode, askers)]
     assert not wrong, "\n\n".join(wrong[:20]) + f"\n\n{len(wrong)} in all"
 
 
-def failures(operation: Any, mode: GenerationMode, auth: tuple[str, str] | None) -> list[str]:
-    """What is wrong with the answers to some requests to an operation."""
+def failures(operation: Any, mode: GenerationMode, askers: list[Credentials]) -> list[str]:
+    """What is wrong with the answers to some requests to an operation, each made by all of the askers."""
     wrong: list[str] = []
 
     @seed(SEED)
     @settings(
-        max_examples=EXAMPLES[mode],
+        max_examples=1 if "not offered" in operation.tags else EXAMPLES[mode],
         phases=[Phase.explicit, Phase.generate],
         deadline=None,
         database=None,
@@ -61,18 +64,22 @@ def failures(operation: Any, mode: GenerationMode, auth: tuple[str, str] | None)
     )
     @given(case=operation.as_strategy(generation_mode=mode))
     def ask(case: Any) -> None:
-        answer = case.call(auth=auth)
-        said = f"{case.as_curl_command()}\n→ {answer.status_code} {answer.text[:300]}"
-        if answer.status_code >= 500 and answer.status_code != 501:
-            wrong.append(said)
-        try:
-            case.validate_response(answer, checks=CHECKS)
-        except FailureGroup as group:
-            wrong.append(f"{said}\n{[str(one) for one in group.exceptions]}")
+        wrong.extend(failure for asker in askers for failure in look(case, asker))
 
     try:
         ask()
-    except Exception as error:  # an operation for which no such request can be made: without parameters there is none that is wrong
-        if type(error).__name__ not in ("Unsatisfiable", "SkipTest", "Skipped"):
-            raise
+    except Unsatisfiable:  # without parameters, no request is a wrong one
+        assert mode is GenerationMode.NEGATIVE
     return wrong
+
+
+def look(case: Any, asker: Credentials) -> Iterator[str]:
+    """Make a request, and say what is wrong with its answer."""
+    answer = case.call(auth=asker)
+    said = f"{asker and asker[0]}: {case.as_curl_command()}\n→ {answer.status_code} {answer.text[:300]}"
+    if answer.status_code >= 500 and answer.status_code != 501:
+        yield said
+    try:
+        case.validate_response(answer, checks=CHECKS)
+    except FailureGroup as group:
+        yield f"{said}\n{[str(one) for one in group.exceptions]}"

@@ -10,7 +10,9 @@ import msgspec
 import pytest
 
 from roadstead.access.access import Access
+from roadstead.access.actor import SYSTEM
 from roadstead.access.vault import Vault
+from roadstead.apis.harbor.devcenter import DevCenterDoor
 from roadstead.apis.harbor.door import HarborDoor
 from roadstead.errors import BodyTimeout, ClientGone, RoadsteadError, TooLarge
 from roadstead.metadata.database import Database
@@ -96,6 +98,27 @@ async def test_a_client_that_goes_away_is_told_apart(door: HarborDoor) -> None:
     with pytest.raises(ClientGone):
         await door.handle(request("POST", "/api/v2.0/ping", ends="http.disconnect"))
     assert door.render(BodyTimeout(), request("POST", "/api/v2.0/ping")).status == 408
+
+
+async def test_requests_are_limited_as_at_every_door(door: HarborDoor, database: Database) -> None:
+    access = Access(database, Vault([b"k" * 32]))
+    await access.configuration.change(SYSTEM, {"requests_per_second_per_address": 1})
+    await access.limits.share()
+    limited = HarborDoor(access, door._registry, {})
+    statuses = {(await ask(limited, request("GET", "/api/v2.0/ping"))).status for _ in range(20)}
+    assert statuses == {200, 429}
+
+
+async def test_the_page_of_the_description_loads_from_nowhere_else() -> None:
+    page = DevCenterDoor()
+    for path in ("/devcenter", "/devcenter/page.js", "/devcenter/page.css"):
+        answer = await page.handle(request("GET", path))
+        assert answer.status == 200
+        assert b"default-src 'none'" in dict(answer.headers)[b"content-security-policy"]
+        assert isinstance(answer.body, bytes)
+        assert b"://" not in answer.body
+    assert (await page.handle(request("GET", "/devcenter/other"))).status == 404
+    assert (await page.handle(request("POST", "/devcenter"))).status == 405
 
 
 async def test_the_description_speaks_of_what_is_answered(door: HarborDoor) -> None:

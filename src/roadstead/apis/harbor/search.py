@@ -44,7 +44,7 @@ class Statistic(Answer):
     public_repo_count: int
     total_project_count: int
     total_repo_count: int
-    total_storage_consumption: int | None
+    total_storage_consumption: int | None = None
 
 
 @router.get("/search")
