@@ -115,6 +115,9 @@ class Credentials:
         project_ids: tuple[int, ...] | None = None,
         expires_at: datetime | None = None,
     ) -> CredentialRow:
+        owner = accounts.get(connection, account_id)
+        if owner is None or owner.kind != "user":
+            raise NotFound("There is no such account.")
         added = credentials.add(
             connection,
             account_id=account_id,

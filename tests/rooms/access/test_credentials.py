@@ -9,6 +9,7 @@ import pytest
 from roadstead.access.accounts import REFRESH_LIFETIME, Accounts
 from roadstead.access.actor import SYSTEM, Action, Actor, Level, Limits, TokenScope
 from roadstead.access.credentials import LONGEST, Credentials
+from roadstead.access.robots import NewRobot, Robots
 from roadstead.access.tokens import Grant
 from roadstead.access.vault import Vault
 from roadstead.errors import Denied, InsufficientScope, InvalidAccount, NotFound, ProjectUnknown, Unauthenticated
@@ -236,3 +237,12 @@ async def test_a_bearer_token_is_no_way_to_a_wider_or_longer_one(accounts: Accou
 
 async def test_the_anonymous_get_no_refresh_token(accounts: Accounts, anonymous: Actor) -> None:
     assert await accounts.issue_refresh_token(anonymous, "docker") is None
+
+
+async def test_credentials_are_of_people_that_are_there(credentials: Credentials, database: Database, admin: Actor) -> None:
+    robot, _ = await Robots(database).add(SYSTEM, NewRobot("ci", None, ()))
+    for absent in (2**40, robot.id):
+        with pytest.raises(NotFound):
+            await credentials.make_cli_secret(admin, absent)
+        with pytest.raises(NotFound):
+            await credentials.add_token(admin, absent, "x", Level.READ)

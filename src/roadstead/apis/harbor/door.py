@@ -1,6 +1,6 @@
 """The door at `/api/`: hands each request to a FastAPI application, and takes back its answer as a `Response` of ours.
 
-So ids, logs, metrics, limits of bodies and the rendering of errors are those of every other door; FastAPI routes, reads and writes.
+So ids, logs, metrics, limits and the rendering of errors are those of every other door; FastAPI routes, reads and writes.
 """
 
 from __future__ import annotations
@@ -37,8 +37,6 @@ class HarborDoor:
     async def handle(self, request: Request) -> Response:
         """Answer one request of the management API."""
         actor, headers = await identify(self._access, request)
-        if self._access.limits.active:
-            self._access.limits.request(actor)
         body = b"" if request.method in _WITHOUT_BODY else await request.whole_body(_BODY_LIMIT)
         call = Call(self._access, self._registry, self._checks, request, actor, {"cache-control": "no-store"})
         response = await _pass(self._app, call, body)

@@ -31,6 +31,7 @@ TABLE: Final[dict[type[RoadsteadError], tuple[int, str]]] = {
     MethodNotAllowed: (405, "METHOD_NOT_ALLOWED"),
     errors.TooLarge: (413, "REQUEST_ENTITY_TOO_LARGE"),
     errors.ManifestTooLarge: (413, "REQUEST_ENTITY_TOO_LARGE"),
+    errors.ImageTooLarge: (413, "REQUEST_ENTITY_TOO_LARGE"),
     errors.TooManyTags: (413, "REQUEST_ENTITY_TOO_LARGE"),
     errors.Conflict: (409, "CONFLICT"),
     errors.InUse: (412, "PRECONDITION"),

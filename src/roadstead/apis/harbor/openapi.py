@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -38,10 +39,20 @@ def describe(app: FastAPI) -> dict[str, Any]:
     schemas |= problems.pop("$defs") | {"Problems": problems}
     components["securitySchemes"] = {"basic": {"type": "http", "scheme": "basic"}, "bearer": {"type": "http", "scheme": "bearer"}}
     described["security"] = [{}, {"basic": []}, {"bearer": []}]
-    for path in described["paths"].values():
-        for method, operation in path.items():
+    for path, methods in described["paths"].items():
+        for method, operation in methods.items():
+            _tell_names(path, operation)
             _tell_errors(method, operation)
     return described
+
+
+def _tell_names(path: str, operation: dict[str, Any]) -> None:
+    """Every name in a path is a parameter, also where no handler reads it because there is nothing of that kind."""
+    told = {one["name"] for one in operation.get("parameters", ()) if one["in"] == "path"}
+    for name in re.findall(r"{(\w+)}", path):
+        if name not in told:
+            unread = {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+            operation.setdefault("parameters", []).append(unread)
 
 
 def _tell_errors(method: str, operation: dict[str, Any]) -> None:
