@@ -5,6 +5,7 @@ from __future__ import annotations
 from roadstead.metadata.accounts import AccountRow
 from roadstead.metadata.audit import AuditRow
 from roadstead.metadata.credentials import CredentialRow
+from roadstead.metadata.groups import GroupRow
 from roadstead.metadata.members import MemberRow
 from roadstead.metadata.projects import ProjectDetails, ProjectRow
 from roadstead.metadata.quota_listing import QuotaRow
@@ -16,6 +17,7 @@ __all__ = [
     "AccountRow",
     "AuditRow",
     "CredentialRow",
+    "GroupRow",
     "MemberRow",
     "ProjectDetails",
     "ProjectRow",

@@ -15,6 +15,7 @@ from harborapi.models import (
     RobotPermission,
     RoleRequest,
     UserCreationReq,
+    UserGroup,
     UserProfile,
 )
 
@@ -176,3 +177,19 @@ async def test_what_is_not_there_is_empty(client: MakeClient, project: str) -> N
     for asked in (harbor.get_retention_policy(1), harbor.get_registry(1), harbor.get_label(1)):
         with pytest.raises(NotFound):
             await asked
+
+
+async def test_groups(client: MakeClient, project: str, somebody: int) -> None:
+    harbor = client()
+    location = await harbor.create_usergroup(UserGroup(group_name="api-group", group_type=2))
+    number = int(location.rpartition("/")[2])
+    assert (await harbor.get_usergroup(number)).group_name == "api-group"
+    await harbor.update_usergroup(number, UserGroup(group_name="api-renamed"))
+    assert [one.group_name for one in await harbor.get_usergroups(group_name="renam")] == ["api-renamed"]
+    assert [one.id for one in await harbor.search_usergroups("renam")] == [number]
+    await harbor.post(f"/usergroups/{number}/members", json={"user_id": somebody})
+    await harbor.add_project_member_group(project, number, 3)
+    assert (await client("ada", PASSWORD).get_project(project)).current_user_role_id == 3
+    await harbor.delete_usergroup(number)
+    with pytest.raises(NotFound):
+        await client("ada", PASSWORD).get_project(project)

@@ -12,7 +12,7 @@ import msgspec
 
 from roadstead.apis.harbor.call import Call, Calling
 from roadstead.apis.harbor.paging import Paged
-from roadstead.apis.harbor.wire import NOT_OFFERED, Nouns, ProjectRef
+from roadstead.apis.harbor.wire import NOT_FOUND, NOT_OFFERED, Nouns, ProjectRef
 from roadstead.errors import NotFound, NotOffered
 
 router = Nouns(tags=["not offered"])
@@ -195,7 +195,7 @@ def _register() -> None:
         router.add_api_route(empty.path, _nothing(empty), methods=["GET"], summary="There is none of this.")
     for lacking in sorted(LACKING, key=lambda one: "{" in one.path.rpartition("/")[2]):
         for method in lacking.methods.split():
-            responses = {} if lacking.missing else NOT_OFFERED
+            responses = NOT_FOUND if lacking.missing else NOT_OFFERED
             router.add_api_route(lacking.path, _refusing(lacking), methods=[method], responses=responses, summary=f"{lacking.what}.")
 
 

@@ -41,7 +41,9 @@ function addressOf(base, path, form) {
   const query = new URLSearchParams();
   let address = path;
   for (const input of form.querySelectorAll("input[name]")) {
-    if (input.dataset.where === "path") address = address.replace(`{${input.name}}`, encodeURIComponent(encodeURIComponent(input.value)));
+    const once = encodeURIComponent(input.value);
+    // A repository's name has slashes, which a proxy on the way may decode.
+    if (input.dataset.where === "path") address = address.replace(`{${input.name}}`, input.name === "repository" ? encodeURIComponent(once) : once);
     else if (input.value !== "") query.append(input.name, input.value);
   }
   return base + address + (query.size ? `?${query}` : "");

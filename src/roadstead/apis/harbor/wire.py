@@ -99,6 +99,9 @@ class Problems(Answer):
 NOT_OFFERED: Final[dict[int | str, dict[str, Any]]] = {501: {"model": Problems, "description": "This registry does not offer that."}}
 """The `responses` of a route that may refuse so."""
 
+NOT_FOUND: Final[dict[int | str, dict[str, Any]]] = {404: {"model": Problems, "description": "There is none."}}
+"""The `responses` of a route that finds nothing though no name in its path says what."""
+
 
 class Nouns(APIRouter):
     """The routes of one noun. What a body has no value for it leaves out; what returns nothing is answered with no body."""
