@@ -141,7 +141,7 @@ class _Worker:
 
 def doors(system: System) -> Mapping[str, Door]:
     """Every door, by the first component of its paths."""
-    # Only HTTP workers pay for FastAPI: neither the process that starts them nor the job worker does.
+    # FastAPI takes half a second and 20 MB: `serve` imports it before it forks its workers, and no other command does at all.
     from roadstead.apis.harbor.door import HarborDoor  # noqa: PLC0415
 
     checks = {"database": system.database.check, "store": system.store.check}

@@ -41,6 +41,7 @@ def run(settings: Settings) -> None:
     with _memory_folder() as folder:
         identity = _identified(source, folder) if source else None
         # Only now, as the metrics library looks for its folder when it is imported.
+        import roadstead.apis.harbor.door  # noqa: F401, PLC0415 - the workers take this door; imported here, they share it
         from roadstead.app import prepare  # noqa: PLC0415
         from roadstead.cli.beside import job_worker  # noqa: PLC0415 - it imports `app` too
 

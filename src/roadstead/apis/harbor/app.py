@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from functools import cache
 from importlib.metadata import version
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
-from fastapi import APIRouter, FastAPI
+import msgspec
+from fastapi import APIRouter, FastAPI, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
@@ -70,11 +73,14 @@ def build() -> FastAPI:
     )
     for router in ROUTERS:
         app.include_router(router)
-    description = describe(app)
 
-    async def openapi() -> dict[str, Any]:
-        """The OpenAPI description of this API."""
-        return description
+    @cache
+    def description() -> bytes:
+        return msgspec.json.encode(describe(app))
+
+    async def openapi() -> Response:
+        """The OpenAPI description of this API, made when it is first asked for: that takes most of a second."""
+        return Response(await asyncio.to_thread(description), media_type="application/json")
 
     app.add_api_route("/openapi.json", openapi, include_in_schema=False)
     return app
