@@ -7,6 +7,8 @@ import os
 import pytest
 
 from tests.protocols.harbor.harbor_cli import ClientMissing, HarborCli, install
+from tests.protocols.harbor.images import push
+from tests.support.factories import image
 from tests.support.server import RoadsteadServer
 
 pytestmark = pytest.mark.clients
@@ -70,3 +72,17 @@ def test_what_the_system_says(harbor: HarborCli) -> None:
     assert harbor.run("registry", "list") == []
     assert harbor.run("gc", "jobs") == []
     assert harbor.run("replication", "policy", "list") == []
+
+
+def test_repositories_and_artifacts(harbor: HarborCli, registry: RoadsteadServer, project: str) -> None:
+    # Not below a folder: of three components, this client takes the first for the name of a registry.
+    with registry.http() as http:
+        push(http, f"{project}/app", image("one"), "1.0")
+    assert [one["name"] for one in harbor.run("project", "repos", project)] == [f"{project}/app"]
+    (found,) = harbor.run("artifact", "list", "--project", project)
+    artifact = found["artifact"]
+    assert (artifact["digest"], [tag["name"] for tag in artifact["tags"]]) == (str(image("one").digest), ["1.0"])
+    harbor.run("artifact", "tag", "create", f"{project}/app:1.0", "stable")
+    assert {tag["name"] for tag in harbor.run("artifact", "get", f"{project}/app:stable")["artifact"]["tags"]} == {"1.0", "stable"}
+    harbor.run("artifact", "delete", f"{project}/app:1.0", "--force")
+    assert "404" in harbor.fail("artifact", "get", f"{project}/app:stable")
