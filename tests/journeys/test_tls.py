@@ -244,9 +244,11 @@ def test_a_pull_over_http_2_survives_too(server: RoadsteadServer, files: OwnFile
     command += ["-o", str(tmp_path / "pulled"), f"{server.url}/v2/{REPOSITORY}/blobs/{DIGEST}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as curl:
         assert poll(lambda: (tmp_path / "pulled").exists() and (tmp_path / "pulled").stat().st_size > 0)
+        curl.send_signal(signal.SIGSTOP)  # however long the new workers take, the pull is under way meanwhile
         site_files(tmp_path, authority)
         assert taken_over(server, files)
         still_running = curl.poll() is None
+        curl.send_signal(signal.SIGCONT)
         said, _ = curl.communicate(timeout=60)
     assert still_running and (curl.returncode, said) == (0, "2")
     assert hashlib.sha256((tmp_path / "pulled").read_bytes()).hexdigest() == DIGEST.partition(":")[2]
