@@ -501,4 +501,6 @@ def postgres_failures() -> tuple[type[Exception], ...]:
     """What SQLAlchemy, asyncpg and the network raise when PostgreSQL fails; asyncpg's own errors come unwrapped while it connects."""
     import asyncpg  # noqa: PLC0415 - an SQLite site never pays for it
 
-    return exc.DBAPIError, exc.TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError
+    # The last is what a connection raises that breaks while another task lets go of it.
+    ours = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+    return exc.DBAPIError, exc.TimeoutError, OSError, *ours
