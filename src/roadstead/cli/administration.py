@@ -10,9 +10,7 @@ import msgspec
 import typer
 
 from roadstead.access.actor import SYSTEM, Level, Role
-from roadstead.cli.office import JsonOption
-from roadstead.cli.office import run_at_desk as _run
-from roadstead.cli.office import show as _print
+from roadstead.cli.office import JsonOption, run_at_desk, show
 from roadstead.cli.options import ConfigOption, DataOption
 
 if TYPE_CHECKING:
@@ -51,14 +49,14 @@ def user_add(
 ) -> None:
     """Make an account."""
     chosen = _password(password)
-    row = _run(data, config, lambda desk: desk.people.add(SYSTEM, name, chosen, is_admin=admin, email=email, real_name=real_name))
-    _print(row, as_json=as_json, columns=_USER_COLUMNS)
+    row = run_at_desk(data, config, lambda desk: desk.people.add(SYSTEM, name, chosen, is_admin=admin, email=email, real_name=real_name))
+    show(row, as_json=as_json, columns=_USER_COLUMNS)
 
 
 @user.command("list")
 def user_list(as_json: JsonOption = False, data: DataOption = None, config: ConfigOption = None) -> None:
     """List the accounts of people."""
-    _print(_run(data, config, lambda desk: desk.people.list(SYSTEM)), as_json=as_json, columns=_USER_COLUMNS)
+    show(run_at_desk(data, config, lambda desk: desk.people.list(SYSTEM)), as_json=as_json, columns=_USER_COLUMNS)
 
 
 @user.command("passwd")
@@ -75,7 +73,7 @@ def user_passwd(
     async def act(desk: Desk) -> None:
         await desk.people.set_password(SYSTEM, (await desk.people.find(SYSTEM, name)).id, chosen, end_sessions=end_sessions)
 
-    _run(data, config, act)
+    run_at_desk(data, config, act)
     typer.echo(f"The password of {name} is set.", err=True)
 
 
@@ -91,7 +89,7 @@ def user_disable(
     async def act(desk: Desk) -> None:
         await desk.people.set_disabled(SYSTEM, (await desk.people.find(SYSTEM, name)).id, not enable)
 
-    _run(data, config, act)
+    run_at_desk(data, config, act)
     typer.echo(f"{name} is {'enabled' if enable else 'disabled'}.", err=True)
 
 
@@ -107,7 +105,7 @@ def user_admin(
     async def act(desk: Desk) -> None:
         await desk.people.set_admin(SYSTEM, (await desk.people.find(SYSTEM, name)).id, not revoke)
 
-    _run(data, config, act)
+    run_at_desk(data, config, act)
     typer.echo(f"{name} is {'no longer an' if revoke else 'an'} administrator.", err=True)
 
 
@@ -120,7 +118,7 @@ def user_remove(name: str, as_json: JsonOption = False, data: DataOption = None,
         await desk.people.remove(SYSTEM, row.id)
         return row
 
-    _say(_run(data, config, act), f"{name} is removed.", as_json=as_json)
+    _say(run_at_desk(data, config, act), f"{name} is removed.", as_json=as_json)
 
 
 @user.command("secret")
@@ -132,14 +130,14 @@ def user_secret(name: str, as_json: JsonOption = False, data: DataOption = None,
         secret = await desk.credentials.make_cli_secret(SYSTEM, account_id)
         return await desk.credentials.cli_secret(SYSTEM, account_id), secret
 
-    row, secret = _run(data, config, act)
+    row, secret = run_at_desk(data, config, act)
     _print_secret(row, secret, as_json=as_json)
 
 
 def _say(row: Any, text: str, *, as_json: bool) -> None:
     """Print what was done: the row that it was done to, as JSON on standard output, or a sentence on standard error."""
     if as_json:
-        _print(row, as_json=True)
+        show(row, as_json=True)
     else:
         typer.echo(text, err=True)
 
@@ -157,15 +155,15 @@ def project_add(
     config: ConfigOption = None,
 ) -> None:
     """Make a project."""
-    row = _run(data, config, lambda desk: desk.projects.add(SYSTEM, name, public=public, description=description))
-    _print(row, as_json=as_json, columns=_PROJECT_COLUMNS)
+    row = run_at_desk(data, config, lambda desk: desk.projects.add(SYSTEM, name, public=public, description=description))
+    show(row, as_json=as_json, columns=_PROJECT_COLUMNS)
 
 
 @project.command("list")
 def project_list(as_json: JsonOption = False, data: DataOption = None, config: ConfigOption = None) -> None:
     """List the projects."""
-    rows = _run(data, config, lambda desk: desk.projects.visible(SYSTEM))
-    _print(rows, as_json=as_json, columns=_PROJECT_COLUMNS)
+    rows = run_at_desk(data, config, lambda desk: desk.projects.visible(SYSTEM))
+    show(rows, as_json=as_json, columns=_PROJECT_COLUMNS)
 
 
 @project.command("remove")
@@ -177,7 +175,7 @@ def project_remove(name: str, as_json: JsonOption = False, data: DataOption = No
         await desk.projects.remove(SYSTEM, name)
         return row
 
-    _say(_run(data, config, act), f"The project {name} is removed.", as_json=as_json)
+    _say(run_at_desk(data, config, act), f"The project {name} is removed.", as_json=as_json)
 
 
 @project.command("quota")
@@ -198,13 +196,13 @@ def project_quota(
             await desk.quotas.set(SYSTEM, name, wanted)
         return await desk.quotas.get(SYSTEM, name)
 
-    row = _run(data, config, act)
+    row = run_at_desk(data, config, act)
     if as_json:
-        _print(row, as_json=True)
+        show(row, as_json=True)
         return
     sizes = {"limit": row.limit, "used": row.used, "stored": row.stored, "uploading": row.uploading}
     table = {"project": row.project, **{key: "none" if size is None else human_size(size) for key, size in sizes.items()}}
-    _print(table, as_json=False, columns=tuple(table))
+    show(table, as_json=False, columns=tuple(table))
 
 
 @project.command("member")
@@ -233,7 +231,7 @@ def project_member(
             await desk.projects.add_member(SYSTEM, name, account, role, path)
         return await desk.projects.members(SYSTEM, name)
 
-    _print(_run(data, config, act), as_json=as_json, columns=columns)
+    show(run_at_desk(data, config, act), as_json=as_json, columns=columns)
 
 
 _TOKEN_COLUMNS = ("id", "name", "hint", "level", "created_at", "expires_at", "last_used_at", "last_used_from")
@@ -257,13 +255,13 @@ def token_add(
         account_id = (await desk.people.find(SYSTEM, account)).id
         return await desk.credentials.add_token(SYSTEM, account_id, name, level, project_names=only, lifetime=lifetime)
 
-    row, secret = _run(data, config, act)
+    row, secret = run_at_desk(data, config, act)
     _print_secret(row, secret, as_json=as_json)
 
 
 def _print_secret(row: Any, secret: str, *, as_json: bool) -> None:
     if as_json:
-        _print({**msgspec.to_builtins(row), "secret": secret}, as_json=True)
+        show({**msgspec.to_builtins(row), "secret": secret}, as_json=True)
         return
     typer.echo(f"Made {row.name!r}. Its secret, which is not shown again:", err=True)
     typer.echo(secret)
@@ -277,7 +275,7 @@ def token_list(account: str, as_json: JsonOption = False, data: DataOption = Non
         account_id = (await desk.people.find(SYSTEM, account)).id
         return await desk.credentials.tokens(SYSTEM, account_id)
 
-    _print(_run(data, config, act), as_json=as_json, columns=_TOKEN_COLUMNS)
+    show(run_at_desk(data, config, act), as_json=as_json, columns=_TOKEN_COLUMNS)
 
 
 @token.command("revoke")
@@ -288,7 +286,7 @@ def token_revoke(account: str, token_id: int, data: DataOption = None, config: C
         account_id = (await desk.people.find(SYSTEM, account)).id
         await desk.credentials.revoke(SYSTEM, account_id, token_id)
 
-    _run(data, config, act)
+    run_at_desk(data, config, act)
     typer.echo(f"Token {token_id} is revoked.", err=True)
 
 
@@ -307,7 +305,7 @@ def robot_add(
     config: ConfigOption = None,
 ) -> None:
     """Make a robot account. Its secret is printed once, on standard output."""
-    row, secret = _run(data, config, lambda desk: desk.add_robot(name, project_name, may, description, days))
+    row, secret = run_at_desk(data, config, lambda desk: desk.add_robot(name, project_name, may, description, days))
     _print_secret(row, secret, as_json=as_json)
 
 
@@ -319,7 +317,7 @@ def robot_list(
     config: ConfigOption = None,
 ) -> None:
     """List robot accounts."""
-    _print(_run(data, config, lambda desk: desk.robots.list(SYSTEM, project_name)), as_json=as_json, columns=_ROBOT_COLUMNS)
+    show(run_at_desk(data, config, lambda desk: desk.robots.list(SYSTEM, project_name)), as_json=as_json, columns=_ROBOT_COLUMNS)
 
 
 @robot.command("rotate")
@@ -329,7 +327,7 @@ def robot_rotate(robot_id: int, as_json: JsonOption = False, data: DataOption = 
     async def act(desk: Desk) -> tuple[Any, str]:
         return await desk.robots.get(SYSTEM, robot_id), await desk.robots.rotate(SYSTEM, robot_id)
 
-    row, secret = _run(data, config, act)
+    row, secret = run_at_desk(data, config, act)
     _print_secret(row, secret, as_json=as_json)
 
 
@@ -342,12 +340,12 @@ def robot_disable(
     config: ConfigOption = None,
 ) -> None:
     """Disable a robot account; it stops at its next request, and keeps its secret."""
-    row = _run(data, config, lambda desk: desk.robots.set_disabled(SYSTEM, robot_id, not enable))
+    row = run_at_desk(data, config, lambda desk: desk.robots.set_disabled(SYSTEM, robot_id, not enable))
     _say(row, f"Robot {row.name} is {'enabled' if enable else 'disabled'}.", as_json=as_json)
 
 
 @robot.command("remove")
 def robot_remove(robot_id: int, data: DataOption = None, config: ConfigOption = None) -> None:
     """End a robot account and its secret."""
-    _run(data, config, lambda desk: desk.robots.remove(SYSTEM, robot_id))
+    run_at_desk(data, config, lambda desk: desk.robots.remove(SYSTEM, robot_id))
     typer.echo(f"Robot {robot_id} is removed.", err=True)

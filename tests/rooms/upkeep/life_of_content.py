@@ -6,27 +6,23 @@ is linked and stored it reads from the database and the store themselves.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final, TypeVar
 
 from hypothesis import strategies
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from sqlalchemy import Connection, delete, select
+from hypothesis.stateful import invariant, rule
+from sqlalchemy import Connection, select
 
 from roadstead.access.actor import SYSTEM
-from roadstead.content.memory import MemoryStore
 from roadstead.errors import BlobUnknown, ManifestUnknown, ReferenceMissing
-from roadstead.metadata.database import open_database
-from roadstead.metadata.schema import blob_links, contents, digests, metadata, repositories
+from roadstead.metadata.schema import blob_links, contents, digests, repositories
 from roadstead.oci.digest import Digest
 from roadstead.oci.reference import RepositoryName
-from roadstead.registry.registry import Registry
 from roadstead.registry.rules import Rules
 from roadstead.upkeep.collect import collect
-from tests.support.factories import APP, COPY, Blob, Image, ManualClock, blob, image, push_blob, push_manifest, read_blob
+from tests.rooms.upkeep.house import House, Life
+from tests.support.factories import APP, COPY, Blob, Image, blob, image, push_blob, push_manifest, read_blob
 
 T = TypeVar("T")
 Place = tuple[RepositoryName, Digest]
@@ -48,41 +44,11 @@ def steps_of(rules: Rules) -> list[timedelta]:
     return [MOMENT, link / 4 - MOMENT, link / 4, link * 3 / 4, link, link + MOMENT, content, content + MOMENT]
 
 
-class House:
-    """A database, open on an event loop of its own, for a machine whose steps are plain functions."""
-
-    def __init__(self, url: str) -> None:
-        self._runner = asyncio.Runner()
-        self.database = self.run(open_database(url))
-
-    def run(self, act: Coroutine[Any, Any, T]) -> T:
-        """Wait for `act`."""
-        return self._runner.run(act)
-
-    def empty(self) -> None:
-        """Delete every row."""
-        self.run(self.database.write(_delete_all))
-
-    def close(self) -> None:
-        """Close the database and the loop."""
-        self.run(self.database.close())
-        self._runner.close()
-
-
-def _delete_all(connection: Connection) -> None:
-    for table in reversed(metadata.sorted_tables):
-        connection.execute(delete(table))
-
-
-class LifeOfContent(RuleBasedStateMachine):
+class LifeOfContent(Life):
     """Pushes, mounts, HEADs, deletions, time and the collector in any order."""
 
     def __init__(self, house: House, rules: Rules) -> None:
-        super().__init__()
-        self.house, self.site = house, rules
-        self.clock, self.store = ManualClock(), MemoryStore()
-        self.registry = Registry(house.database, self.store, rules, clock=self.clock)
-        house.empty()
+        super().__init__(house, rules)
         house.run(self.registry.projects.ensure(APP.project, public=True))
         self.links: set[Place] = set()
         self.promised: dict[Place, datetime] = {}  # the link stays at least until then

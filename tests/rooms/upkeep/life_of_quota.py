@@ -10,25 +10,24 @@ from functools import partial
 from typing import Final
 
 from hypothesis import strategies
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import invariant, rule
 from sqlalchemy import Connection, select
 
 from roadstead.access.actor import SYSTEM
-from roadstead.content.memory import MemoryStore
 from roadstead.errors import BlobUnknown, ManifestUnknown, QuotaExceeded, ReferenceMissing, RepositoryUnknown, UploadUnknown
 from roadstead.metadata import quota_upkeep
 from roadstead.metadata.schema import blob_links, digests, projects, quota_charges, repositories
 from roadstead.oci.digest import Digest
 from roadstead.oci.reference import RepositoryName
-from roadstead.registry.registry import Registry
 from roadstead.registry.rules import Rules
 from roadstead.registry.sizes import LARGEST
 from roadstead.registry.uploads import Body
 from roadstead.upkeep.collect import collect
 from roadstead.upkeep.quotas import compact_entries, recount
 from roadstead.upkeep.uploads import expire_uploads
-from tests.rooms.upkeep.life_of_content import MOMENT, House, steps_of
-from tests.support.factories import APP, COPY, VAULT, Blob, Image, ManualClock, blob, body, chunks, image, push_manifest
+from tests.rooms.upkeep.house import House, Life
+from tests.rooms.upkeep.life_of_content import MOMENT, steps_of
+from tests.support.factories import APP, COPY, VAULT, Blob, Image, blob, body, chunks, image, push_manifest
 
 NAMES: Final = (APP, COPY, VAULT)
 PROJECTS: Final = (APP.project, VAULT.project)
@@ -51,15 +50,11 @@ class Pending:
         self.offset, self.touched_at = 0, now
 
 
-class LifeOfQuota(RuleBasedStateMachine):
+class LifeOfQuota(Life):
     """Pushes of every kind, mounts, deletions, limits, time and upkeep in any order, in two projects."""
 
     def __init__(self, house: House, rules: Rules) -> None:
-        super().__init__()
-        self.house, self.site = house, rules
-        self.clock, self.store = ManualClock(), MemoryStore()
-        self.registry = Registry(house.database, self.store, rules, clock=self.clock)
-        house.empty()
+        super().__init__(house, rules)
         for project in PROJECTS:
             house.run(self.registry.projects.ensure(project, public=True))
         self.limits = dict.fromkeys(PROJECTS, LARGEST)
