@@ -41,6 +41,7 @@ more precise to say. Doors translate classes, never messages: each door has one 
     │   ├── QuotaExceeded
     │   └── TooManyRequests          `retry_after` (seconds) in the detail says when
     ├── NotOffered                   understood, and not part of this registry
+    ├── NotConvertible               the image cannot be had in the form asked for
     ├── ClientFault                  the other end of the connection failed us
     │   ├── ClientGone
     │   └── BodyTimeout
@@ -49,7 +50,8 @@ more precise to say. Doors translate classes, never messages: each door has one 
     │   ├── StorageFull
     │   ├── StoreFailed
     │   ├── DatabaseFailed
-    │   └── SourceFailed             a login source does not answer
+    │   ├── SourceFailed             a login source does not answer
+    │   └── NotReady                 it is being made; `retry_after` (seconds) in the detail says when to ask again
     └── Misconfigured                the installation cannot run as it is set up
 """
 
@@ -216,6 +218,10 @@ class NotOffered(RoadsteadError):
     """This registry does not offer that."""
 
 
+class NotConvertible(RoadsteadError):
+    """The image cannot be converted."""
+
+
 class ClientFault(RoadsteadError):
     """The connection failed on the client's side."""
 
@@ -250,6 +256,10 @@ class DatabaseFailed(Unavailable):
 
 class SourceFailed(Unavailable):
     """The directory or identity provider that knows this account does not answer."""
+
+
+class NotReady(Unavailable):
+    """The image is still being converted; try again in a moment."""
 
 
 class Misconfigured(RoadsteadError):

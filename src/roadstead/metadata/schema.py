@@ -21,7 +21,8 @@
 * A **blob link** makes a content visible in one repository; nothing else does.
 * A **quota charge** says that a content counts in a project, once, whatever number of its repositories link it; the entries of
   `quota_entries` add up to what the project uses (bytes), so that counting one more is an insert and waits for nobody.
-* A **manifest** is repository + digest as pushed, with its exact bytes, so that a manifest GET is one query.
+* A **manifest** is repository + digest as pushed, with its exact bytes, so that a manifest GET is one query. A **derived** manifest is one
+  that this registry made of another, its subject: it goes with that, and what it names counts in no quota.
 
 Life of content, said once (the collector is `upkeep.collect`):
 
@@ -321,6 +322,12 @@ projects = Table(
     Column("updated_at", Moment),
     # Bytes that the project may use at most; NULL is without limit.
     Column("storage_limit", BigInteger),
+    # When images are converted ('push', 'demand' or 'off'), who may cause it, and for which platforms of an index (separated by commas).
+    Column("conversion", String, nullable=False, server_default="demand"),
+    Column("anonymous_conversion", Boolean, nullable=False, server_default=false()),
+    Column("conversion_platforms", String, nullable=False, server_default="linux/amd64"),
+    # Whether clients that only run images get one when they ask for a tag that is a SIF.
+    Column("sif_as_image", Boolean, nullable=False, server_default=true()),
     _ref("owner_id", "accounts", nullable=True),
     Column("created_at", Moment, nullable=False),
     Column("deleted_at", Moment),
@@ -378,6 +385,15 @@ blob_links = Table(
     Column("touched_at", Moment, nullable=False, index=True),
 )
 
+# What a SIF says of itself, read when a manifest that names it is pushed; `facts` is JSON (see `sif.facts`).
+sif_facts = Table(
+    "sif_facts",
+    metadata,
+    _ref("content_id", "contents", primary_key=True, autoincrement=False),
+    Column("facts", Text, nullable=False),
+    Column("read_at", Moment, nullable=False),
+)
+
 quota_charges = Table(
     "quota_charges",
     metadata,
@@ -418,8 +434,18 @@ manifests = Table(
     Column("pull_count", BigInteger, nullable=False, server_default="0"),
     Column("last_pulled_at", Moment),
     Column("deleted_at", Moment),
+    # Of what this registry made of its subject, by which conversion (see `metadata.derived`); NULL of what was pushed.
+    Column("conversion", String),
     Column("content", LargeBinary, nullable=False),
     _live_unique("uq_manifests_repository_id_digest_live", "repository_id", "digest"),
+    Index(
+        "uq_manifests_conversion_live",
+        "repository_id",
+        "subject_digest",
+        "conversion",
+        unique=True,
+        **_where("conversion IS NOT NULL AND deleted_at IS NULL"),
+    ),
     Index("ix_manifests_subject", "repository_id", "subject_digest", **_where("subject_digest IS NOT NULL AND deleted_at IS NULL")),
     Index("ix_manifests_indexes", "repository_id", **_where(IS_LIVE_INDEX)),
     Index("ix_manifests_repository_id_pushed_at", "repository_id", "pushed_at", **_where("deleted_at IS NULL")),
@@ -573,6 +599,8 @@ jobs = Table(
     Index("ix_jobs_served", "kind", "lane", "started_at", **_where("started_at IS NOT NULL")),
     Index("ix_jobs_finished_at", "finished_at", **_where("finished_at IS NOT NULL")),
     Index("ix_jobs_project_id_id", "project_id", "id"),
+    # How the last job of a key ended.
+    Index("ix_jobs_kind_key_id", "kind", "key", "id", **_where("key IS NOT NULL")),
     sqlite_autoincrement=True,
 )
 

@@ -71,15 +71,20 @@ class Manifests:
         self._selects = ManifestSelects(database)
         self._rights = Rights(database)
 
-    async def get(self, actor: Actor, name: RepositoryName, reference: Reference, *, count: bool = True) -> ManifestRow:
-        """The manifest, with its exact bytes; `count` it as a pull. Raises ManifestUnknown, what `locate` raises, GateRefused."""
-        if self._seams.resolver is not None:
-            name, reference = await self._seams.resolver.resolve(actor, name, reference)
+    async def get(
+        self, actor: Actor, name: RepositoryName, reference: Reference, *, count: bool = True, runs_images: bool = False
+    ) -> ManifestRow:
+        """The manifest, with its exact bytes; `count` it as a pull. With `runs_images`, a tag that is no image may be given as one.
+
+        Raises ManifestUnknown, what `locate` raises, GateRefused, and NotReady or NotConvertible for what would have to be made.
+        """
         row = await self._select(name, reference)
         if row is None:
             row = await self._get_missing(actor, name, reference)
         else:
             await self._rights.require(actor, Action.PULL, Project(row.project_id, row.project_name, row.public), name)
+            if runs_images and row.tag_id is not None and self._seams.resolver is not None:
+                row = await self._given(name, await self._seams.resolver.as_image(actor, name, row)) or row
         if self._seams.pull_gate is not None:
             await self._seams.pull_gate.manifest(actor, name, row)
         if count:
@@ -93,11 +98,17 @@ class Manifests:
 
     async def _get_missing(self, actor: Actor, name: RepositoryName, reference: Reference) -> ManifestRow:
         place = await self._repositories.locate(actor, name, Action.PULL)
-        source = self._seams.missing_content
-        found = source and await source.manifest(actor, place, name, reference)
-        if not found:
+        found = None
+        if self._seams.resolver is not None and isinstance(reference, TagName):
+            found = await self._given(name, await self._seams.resolver.absent(actor, place, name, reference))
+        if found is None and self._seams.missing_content is not None:
+            found = await self._seams.missing_content.manifest(actor, place, name, reference)
+        if found is None:
             raise unknown(name, reference)
         return found
+
+    async def _given(self, name: RepositoryName, digest: Digest | None) -> ManifestRow | None:
+        return None if digest is None else await self._selects.by_digest(name, digest)
 
     async def put(
         self,

@@ -13,7 +13,7 @@ from roadstead.metadata.manifests import ManifestRow
 from roadstead.metadata.repositories import PlaceRow
 from roadstead.oci.digest import Digest
 from roadstead.oci.manifest import Manifest
-from roadstead.oci.reference import Reference, RepositoryName
+from roadstead.oci.reference import Reference, RepositoryName, TagName
 
 SpanOf = Callable[[int], tuple[int, int] | None]
 """Which part of a blob of so many bytes is wanted: start and length (bytes); None for all of it. May raise RangeNotSatisfiable."""
@@ -41,10 +41,16 @@ class MissingContentSource(Protocol):
 
 
 class ReferenceResolver(Protocol):
-    """Says what a name and a reference stand for before they are looked up: virtual tags, substitution."""
+    """Says what a tag stands for that is not what is recorded under it, after the policy has allowed the pull.
 
-    async def resolve(self, actor: Actor, name: RepositoryName, reference: Reference) -> tuple[RepositoryName, Reference]:
-        """The name and reference to look up; the policy is asked about these. Unchanged where there is nothing to resolve."""
+    Answers the digest of a manifest of the same repository, or None for "nothing else". What it raises reaches the client.
+    """
+
+    async def absent(self, actor: Actor, place: PlaceRow, name: RepositoryName, tag: TagName) -> Digest | None:
+        """What a tag stands for that the repository does not have: a virtual tag."""
+
+    async def as_image(self, actor: Actor, name: RepositoryName, found: ManifestRow) -> Digest | None:
+        """What a client that can only run images is given in place of what it found under a tag."""
 
 
 class PushGate(Protocol):

@@ -47,7 +47,7 @@ def test_every_branch_of_the_tree_is_one_or_the_other() -> None:
     """Who adds a class at the top of the tree must think of jobs too."""
     tops = {found for _, found in inspect.getmembers(errors, inspect.isclass) if RoadsteadError in found.__bases__}
     lasting = {"InvalidInput", "TooLarge", "Conflict", "DigestMismatch", "SizeMismatch", "OutOfOrder", "RangeNotSatisfiable", "NotFound"}
-    lasting |= {"ReferenceMissing", "Refused", "NotOffered", "Misconfigured"}
+    lasting |= {"ReferenceMissing", "Refused", "NotOffered", "NotConvertible", "Misconfigured"}
     assert {top.__name__ for top in tops if top not in PASSING} == lasting
 
 

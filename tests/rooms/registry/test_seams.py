@@ -50,14 +50,18 @@ class Upstream:
 
 
 class Substitution:
-    """A resolver for which the tag `newest` of any repository is `latest` of COPY."""
+    """A resolver for which the virtual tag `newest` is PUSHED, and the image of FAR is PUSHED too."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []
 
-    async def resolve(self, actor: Actor, name: RepositoryName, reference: Reference) -> tuple[RepositoryName, Reference]:
-        self.asked.append((str(name), str(reference)))
-        return (COPY, LATEST) if reference == "newest" else (name, reference)
+    async def absent(self, actor: Actor, place: PlaceRow, name: RepositoryName, tag: TagName) -> Digest | None:
+        self.asked.append((str(name), str(tag)))
+        return PUSHED.digest if tag == "newest" else None
+
+    async def as_image(self, actor: Actor, name: RepositoryName, found: ManifestRow) -> Digest | None:
+        self.asked.append((str(name), str(found.digest)))
+        return PUSHED.digest if found.digest == FAR.digest else None
 
 
 class Gate:
@@ -134,27 +138,56 @@ async def test_missing_content_is_asked_only_after_the_policy(make_registry: Mak
 # --- resolver -----------------------------------------------------------------------------------------------------------------------
 
 
-async def test_the_resolver_says_what_is_looked_up(make_registry: MakeRegistry, admin: Actor) -> None:
+async def test_the_resolver_is_asked_for_tags_that_are_not_here_alone(make_registry: MakeRegistry, admin: Actor) -> None:
     resolver = Substitution()
     registry = make_registry(seams=Seams(resolver=resolver))
     await push_image(registry, admin, APP, PUSHED, "latest")
-    await push_image(registry, admin, COPY, FAR, "latest")
     assert (await registry.manifests.get(admin, APP, LATEST)).digest == PUSHED.digest
+    assert (await registry.manifests.get(admin, APP, TagName("newest"))).digest == PUSHED.digest
+    for reference in (FAR.digest, TagName("oldest")):
+        with pytest.raises(ManifestUnknown):
+            await registry.manifests.get(admin, APP, reference)
+    assert resolver.asked == [(APP, "newest"), (APP, "oldest")]
+
+
+async def test_a_real_tag_wins_over_a_virtual_one(make_registry: MakeRegistry, admin: Actor) -> None:
+    registry = make_registry(seams=Seams(resolver=Substitution()))
+    await push_image(registry, admin, APP, PUSHED, "latest")
+    await push_image(registry, admin, APP, FAR, "newest")
     assert (await registry.manifests.get(admin, APP, TagName("newest"))).digest == FAR.digest
-    assert resolver.asked == [(APP, "latest"), (APP, "newest")]
 
 
-async def test_the_policy_is_asked_about_what_was_resolved(make_registry: MakeRegistry, admin: Actor, user: Actor) -> None:
-    class Leak(Substitution):
-        async def resolve(self, actor: Actor, name: RepositoryName, reference: Reference) -> tuple[RepositoryName, Reference]:
-            return VAULT, LATEST
+async def test_what_a_virtual_tag_stands_for_must_be_in_the_repository(make_registry: MakeRegistry, admin: Actor) -> None:
+    registry = make_registry(seams=Seams(resolver=Substitution()))
+    await push_image(registry, admin, COPY, PUSHED, "latest")
+    await push_image(registry, admin, APP, FAR, "latest")
+    with pytest.raises(ManifestUnknown):
+        await registry.manifests.get(admin, APP, TagName("newest"))
+    assert (await registry.manifests.get(admin, APP, LATEST, runs_images=True)).digest == FAR.digest
 
-    registry = make_registry(seams=Seams(resolver=Leak()))
+
+async def test_who_runs_images_is_given_one_by_tag_and_never_by_digest(make_registry: MakeRegistry, admin: Actor) -> None:
+    resolver = Substitution()
+    registry = make_registry(seams=Seams(resolver=resolver))
+    await push_image(registry, admin, APP, PUSHED, "image")
+    await push_image(registry, admin, APP, FAR, "latest")
+    assert (await registry.manifests.get(admin, APP, LATEST)).digest == FAR.digest
+    assert (await registry.manifests.get(admin, APP, FAR.digest, runs_images=True)).digest == FAR.digest
+    assert resolver.asked == []
+    assert (await registry.manifests.get(admin, APP, LATEST, runs_images=True)).digest == PUSHED.digest
+    assert (await registry.manifests.get(admin, APP, TagName("image"), runs_images=True)).digest == PUSHED.digest
+
+
+async def test_the_policy_comes_before_the_resolver(make_registry: MakeRegistry, admin: Actor, user: Actor) -> None:
+    resolver = Substitution()
+    registry = make_registry(seams=Seams(resolver=resolver))
     await push_image(registry, admin, VAULT, PUSHED, "latest")
-    with pytest.raises(ProjectUnknown):
-        await registry.manifests.get(user, APP, LATEST)
-    with pytest.raises(InsufficientScope):
-        await registry.manifests.get(narrowed(admin, {APP: "pull"}), APP, LATEST)
+    for tag in (LATEST, TagName("newest")):
+        with pytest.raises(ProjectUnknown):
+            await registry.manifests.get(user, VAULT, tag, runs_images=True)
+        with pytest.raises(InsufficientScope):
+            await registry.manifests.get(narrowed(admin, {APP: "pull"}), VAULT, tag, runs_images=True)
+    assert resolver.asked == []
 
 
 # --- gates --------------------------------------------------------------------------------------------------------------------------

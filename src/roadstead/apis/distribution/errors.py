@@ -48,6 +48,7 @@ TABLE: Final[dict[type[RoadsteadError], tuple[int, str]]] = {
     errors.QuotaExceeded: (403, "DENIED"),
     errors.TooManyRequests: (429, "TOOMANYREQUESTS"),
     errors.NotOffered: (501, "UNSUPPORTED"),
+    errors.NotConvertible: (422, "UNSUPPORTED"),
     errors.ClientFault: (400, "BLOB_UPLOAD_INVALID"),
     errors.ClientGone: (400, "BLOB_UPLOAD_INVALID"),
     errors.BodyTimeout: (408, "BLOB_UPLOAD_INVALID"),
@@ -57,6 +58,7 @@ TABLE: Final[dict[type[RoadsteadError], tuple[int, str]]] = {
     errors.StoreFailed: (503, "UNAVAILABLE"),
     errors.DatabaseFailed: (503, "UNAVAILABLE"),
     errors.SourceFailed: (503, "UNAVAILABLE"),
+    errors.NotReady: (503, "UNAVAILABLE"),
     errors.Misconfigured: (500, "UNKNOWN"),
 }
 

@@ -54,6 +54,7 @@ TABLE: Final[dict[type[RoadsteadError], tuple[int, str]]] = {
     errors.QuotaExceeded: (403, "DENIED"),
     errors.TooManyRequests: (429, "TOO_MANY_REQUEST"),
     errors.NotOffered: (501, "UNSUPPORTED"),
+    errors.NotConvertible: (422, "BAD_REQUEST"),
     errors.ClientFault: (400, "BAD_REQUEST"),
     errors.ClientGone: (400, "BAD_REQUEST"),
     errors.BodyTimeout: (408, "BAD_REQUEST"),
@@ -63,6 +64,7 @@ TABLE: Final[dict[type[RoadsteadError], tuple[int, str]]] = {
     errors.StoreFailed: (503, "UNKNOWN"),
     errors.DatabaseFailed: (503, "UNKNOWN"),
     errors.SourceFailed: (503, "UNKNOWN"),
+    errors.NotReady: (503, "UNKNOWN"),
     errors.Misconfigured: (500, "UNKNOWN"),
 }
 

@@ -27,6 +27,7 @@ TABLE: Final[dict[type[RoadsteadError], tuple[int, str]]] = {
     errors.QuotaExceeded: (403, "FORBIDDEN"),
     errors.TooManyRequests: (429, "TOO_MANY_REQUEST"),
     errors.NotOffered: (501, "NOT_IMPLEMENTED"),
+    errors.NotConvertible: (422, "UNPROCESSABLE_ENTITY"),
     errors.ClientFault: (400, "BAD_REQUEST"),
     errors.BodyTimeout: (408, "BAD_REQUEST"),
     errors.Unavailable: (503, "SERVICE_UNAVAILABLE"),
