@@ -13,6 +13,7 @@ from roadstead.metadata.database import Database
 from roadstead.metadata.projects import ProjectScope
 from roadstead.metadata.repositories import LIVE
 from roadstead.metadata.schema import (
+    EPOCH,
     blob_links,
     contents,
     digests,
@@ -136,14 +137,25 @@ def replace_key(connection: Connection, content_id: int, old_key: str, new_key: 
     return connection.execute(statement.values(key=new_key, store=store)).rowcount == 1
 
 
+def is_key(connection: Connection, store: str, key: str) -> bool:
+    """Whether a content's bytes lie under this key."""
+    return connection.execute(select(contents.c.id).where(contents.c.store == store, contents.c.key == key)).first() is not None
+
+
 _REVIVE = Prepared(update(contents).where(contents.c.id == bindparam("the_id"), contents.c.state == "stored").values(doomed_at=None))
 
 
-def link(connection: Connection, repository_id: int, content_id: int, account_id: int | None, now: datetime) -> bool:
-    """Make a content visible in a repository and clear its doom; False if the collector has taken it meanwhile."""
+def link(
+    connection: Connection, repository_id: int, content_id: int, account_id: int | None, now: datetime, *, relied_on: bool = True
+) -> bool:
+    """Make a content visible in a repository and clear its doom; False if the collector has taken it meanwhile.
+
+    A new link that nobody has `relied_on` yet has no grace.
+    """
     if _REVIVE.change(connection, {"the_id": content_id}) == 0:
         return False
-    row = {"repository_id": repository_id, "content_id": content_id, "linked_by": account_id, "linked_at": now, "touched_at": now}
+    touched = now if relied_on else EPOCH
+    row = {"repository_id": repository_id, "content_id": content_id, "linked_by": account_id, "linked_at": now, "touched_at": touched}
     if not insert_new(connection, blob_links, row):
         touch(connection, repository_id, content_id, now)
     return True
@@ -230,12 +242,13 @@ def _named_by_digest() -> Exists:
     )
 
 
-def referenced_in_repository() -> ColumnElement[bool]:
-    """Whether a live manifest of a link's repository names its content."""
+def referenced_in_repository(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Whether a live manifest of a link's repository, of which the `conditions` hold, names its content."""
     live = (
         manifests.c.id == manifest_references.c.manifest_id,
         manifests.c.repository_id == blob_links.c.repository_id,
         manifests.c.deleted_at.is_(None),
+        *conditions,
     )
     return or_(_named_by_content().where(*live), _named_by_digest().where(*live))
 

@@ -51,7 +51,7 @@ class ReferenceRow(msgspec.Struct, frozen=True):
 
 
 class NewManifest(msgspec.Struct, frozen=True):
-    """A manifest to be recorded."""
+    """A manifest to be recorded. `conversion` is the one by which this registry has made it, None of what is pushed."""
 
     repository_id: int
     digest: Digest
@@ -63,6 +63,7 @@ class NewManifest(msgspec.Struct, frozen=True):
     references: tuple[ReferenceRow, ...]
     pushed_by: int | None
     pushed_at: datetime
+    conversion: str | None = None
 
 
 class ManifestSelects:
@@ -127,34 +128,42 @@ def add(connection: Connection, new: NewManifest) -> int:
         "pushed_at": new.pushed_at,
         "pushed_by": new.pushed_by,
         "content": new.content,
+        "conversion": new.conversion,
+        "derived": new.conversion is not None,
     }
     manifest_id = insert_id(connection, manifests, values)
-    _set_references(connection, manifest_id, new.references)
+    _add_references(connection, manifest_id, new.references)
     return manifest_id
 
 
 def repush(connection: Connection, manifest_id: int, new: NewManifest) -> bool:
     """The same manifest came again: its media type is the newest push's, and content that was absent then may be here now.
 
-    False if it was deleted meanwhile.
+    What was derived until now is so no longer. False if it was deleted meanwhile.
     """
     values = {
         "media_type": new.media_type,
         "artifact_type": new.artifact_type,
         "pushed_at": new.pushed_at,
         "pushed_by": new.pushed_by,
+        "derived": False,
     }
     if connection.execute(update(manifests).where(manifests.c.id == manifest_id, _LIVE).values(values)).rowcount == 0:
         return False
-    connection.execute(delete(manifest_references).where(manifest_references.c.manifest_id == manifest_id))
-    _set_references(connection, manifest_id, new.references)
+    set_references(connection, manifest_id, new.references)
     return True
+
+
+def set_references(connection: Connection, manifest_id: int, references: Iterable[ReferenceRow]) -> None:
+    """Say anew what a manifest refers to."""
+    connection.execute(delete(manifest_references).where(manifest_references.c.manifest_id == manifest_id))
+    _add_references(connection, manifest_id, references)
 
 
 _ADD_REFERENCES = Prepared(manifest_references.insert())
 
 
-def _set_references(connection: Connection, manifest_id: int, references: Iterable[ReferenceRow]) -> None:
+def _add_references(connection: Connection, manifest_id: int, references: Iterable[ReferenceRow]) -> None:
     rows = [
         {"manifest_id": manifest_id, "position": position, "role": one.role, "digest": one.digest, "content_id": one.content_id}
         for position, one in enumerate(references)
@@ -175,15 +184,15 @@ def missing(connection: Connection, repository_id: int, wanted: Collection[Diges
 def delete_one(connection: Connection, manifest_id: int, now: datetime) -> bool:
     """Mark a manifest as deleted, give the links of its contents a last full grace, and free what nothing names any more.
 
-    False if it was deleted already.
+    False if it was deleted already. What was derived from it is left to `derived.delete`.
     """
     # Links before manifests before charges, as a push does: the other way round, the two could wait for each other.
     contents.touch_named(connection, manifest_id, now)
-    gone = update(manifests).where(manifests.c.id == manifest_id, _LIVE).values(deleted_at=now)
-    if connection.execute(gone).rowcount == 0:
-        return False
-    quotas.free_named(connection, manifest_id)
-    return True
+    gone = update(manifests).where(manifests.c.id == manifest_id, _LIVE).values(deleted_at=now).returning(manifests.c.derived)
+    row = connection.execute(gone).first()
+    if row is not None and not row[0]:
+        quotas.free_named(connection, manifest_id)
+    return row is not None
 
 
 def delete_all(connection: Connection, repository_id: int, now: datetime) -> int:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, exists, func, literal, select, true, update
+from sqlalchemy import ColumnElement, Connection, bindparam, exists, func, literal, select, true, update
 
+from roadstead.metadata.database import Database
 from roadstead.metadata.listing import Fields, Listing, Sort, listed
 from roadstead.metadata.members import covers, held_by
 from roadstead.metadata.schema import accounts, manifests, members, projects, repositories
@@ -23,6 +26,39 @@ class ProjectRow(msgspec.Struct, frozen=True):
     owner_id: int | None
     created_at: datetime
     updated_at: datetime | None
+
+
+class ConversionPolicy(msgspec.Struct, frozen=True):
+    """What a project converts: `when` is 'push', 'demand' or 'off'; `anonymous` says whether requests without an account start conversions.
+
+    Of an index those of the `platforms` are converted that it has, each written os/architecture or os/architecture/variant. With
+    `sif_as_image` clients that only run images get one when they ask for a tag that is a SIF.
+    """
+
+    when: str = "demand"
+    anonymous: bool = False
+    platforms: tuple[str, ...] = ("linux/amd64",)
+    sif_as_image: bool = True
+
+
+class ConversionSelects:
+    """The select of a project's conversion policy, for those who ask for what has to be made."""
+
+    def __init__(self, database: Database) -> None:
+        mine = (projects.c.id == bindparam("project_id"), projects.c.deleted_at.is_(None))
+        self._policy = database.hot(select(*_CONVERSION).where(*mine))
+
+    async def of_project(self, project_id: int) -> ConversionPolicy | None:
+        """The policy of a live project."""
+        row = await self._policy.first(project_id=project_id)
+        return None if row is None else _policy(row)
+
+
+_CONVERSION = (projects.c.conversion, projects.c.anonymous_conversion, projects.c.conversion_platforms, projects.c.sif_as_image)
+
+
+def _policy(row: Sequence[Any]) -> ConversionPolicy:
+    return ConversionPolicy(row[0], bool(row[1]), tuple(row[2].split(",")) if row[2] else (), bool(row[3]))
 
 
 class ProjectScope(msgspec.Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Final
 
@@ -10,7 +11,8 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, delete, exists, 
 
 from roadstead.metadata.contents import referenced_in_repository
 from roadstead.metadata.quotas import charge, linked_in_project, stored_in
-from roadstead.metadata.schema import blob_links, contents, projects, quota_charges, quota_entries, repositories
+from roadstead.metadata.schema import blob_links, contents, manifests, projects, quota_charges, quota_entries, repositories
+from roadstead.metadata.statements import batched
 
 
 def crowded(connection: Connection, most: int) -> list[int]:
@@ -54,14 +56,22 @@ def project_ids(connection: Connection) -> list[int]:
 
 def _missing(project_id: int) -> Select[int, int]:
     charged = exists().where(quota_charges.c.project_id == project_id, quota_charges.c.content_id == contents.c.id)
+    pushed = referenced_in_repository(manifests.c.derived.is_(False))
     return (
         select(contents.c.id, contents.c.size)
         .distinct()
         .join_from(blob_links, repositories, repositories.c.id == blob_links.c.repository_id)
         .join(contents, contents.c.id == blob_links.c.content_id)
-        .where(repositories.c.project_id == project_id, repositories.c.deleted_at.is_(None), ~charged, referenced_in_repository())
+        .where(repositories.c.project_id == project_id, repositories.c.deleted_at.is_(None), ~charged, pushed)
         .order_by(contents.c.id)
     )
+
+
+def charge_missing(connection: Connection, project_id: int, content_ids: Collection[int], now: datetime) -> None:
+    """Count those of these contents that are not charged though a manifest that was pushed names them where they are linked."""
+    for some in batched(content_ids):
+        for content_id, size in connection.execute(_missing(project_id).where(contents.c.id.in_(some))).all():
+            charge(connection, project_id, content_id, size, now)
 
 
 def _unlinked(project_id: int) -> ColumnElement[bool]:

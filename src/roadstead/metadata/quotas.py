@@ -8,6 +8,8 @@
 * Its charge **ends** when the last live manifest of the project that names it is deleted, and when the last link in the project goes. So
   every charge has a link, every content that a live manifest names where it is linked has a charge, and what was freed with its
   manifest costs nothing until it is used again.
+* "Manifest" means one that somebody has pushed. What this registry derives from them charges nothing and keeps no charge alive: the site
+  pays for that, until somebody pushes or mounts the same content.
 * A charge and its entry are made and ended in one transaction, that of the link or manifest itself. No row is changed by everybody:
   counting one more is an insert, which waits for nobody, and upkeep makes few entries of many.
 
@@ -199,6 +201,7 @@ def _named_in_project() -> ColumnElement[bool]:
     live = (
         manifests.c.id == manifest_references.c.manifest_id,
         manifests.c.deleted_at.is_(None),
+        manifests.c.derived.is_(False),
         repositories.c.id == manifests.c.repository_id,
         repositories.c.project_id == quota_charges.c.project_id,
         repositories.c.deleted_at.is_(None),

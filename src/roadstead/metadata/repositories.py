@@ -67,13 +67,18 @@ _FIND = Prepared(
 
 def ensure(connection: Connection, project_id: int, path: str, now: datetime) -> int:
     """The id of the live repository, made if it is not there."""
-    wanted = {"project_id": project_id, "path": path}
-    found = _FIND.first(connection, wanted)
+    found = find(connection, project_id, path)
     if found is None:
-        insert_new(connection, repositories, {**wanted, "created_at": now})
-        found = _FIND.first(connection, wanted)
+        insert_new(connection, repositories, {"project_id": project_id, "path": path, "created_at": now})
+        found = find(connection, project_id, path)
         assert found is not None
-    return int(found[0])
+    return found
+
+
+def find(connection: Connection, project_id: int, path: str) -> int | None:
+    """The id of the live repository, which nobody deletes before this transaction ends; None if it is not there."""
+    found = _FIND.first(connection, {"project_id": project_id, "path": path})
+    return None if found is None else int(found[0])
 
 
 def holds_something() -> ColumnElement[bool]:

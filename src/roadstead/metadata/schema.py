@@ -22,7 +22,8 @@
 * A **quota charge** says that a content counts in a project, once, whatever number of its repositories link it; the entries of
   `quota_entries` add up to what the project uses (bytes), so that counting one more is an insert and waits for nobody.
 * A **manifest** is repository + digest as pushed, with its exact bytes, so that a manifest GET is one query. A **derived** manifest is one
-  that this registry made of another, its subject: it goes with that, and what it names counts in no quota.
+  that this registry made of another, its subject: it goes with that, and what only such manifests name counts in no quota. It is an
+  ordinary one from the moment that somebody pushes the same bytes.
 
 Life of content, said once (the collector is `upkeep.collect`):
 
@@ -434,15 +435,17 @@ manifests = Table(
     Column("pull_count", BigInteger, nullable=False, server_default="0"),
     Column("last_pulled_at", Moment),
     Column("deleted_at", Moment),
-    # Of what this registry made of its subject, by which conversion (see `metadata.derived`); NULL of what was pushed.
+    # Of what this registry made of its subject, by which conversion (see `metadata.derived`); NULL of what it never made.
     Column("conversion", String),
+    # Whether that is all: what somebody has pushed too, is like everything that is pushed.
+    Column("derived", Boolean, nullable=False, server_default=false()),
     Column("content", LargeBinary, nullable=False),
     _live_unique("uq_manifests_repository_id_digest_live", "repository_id", "digest"),
     Index(
         "uq_manifests_conversion_live",
-        "repository_id",
-        "subject_digest",
         "conversion",
+        "subject_digest",
+        "repository_id",
         unique=True,
         **_where("conversion IS NOT NULL AND deleted_at IS NULL"),
     ),

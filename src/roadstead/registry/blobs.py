@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 
 import msgspec
 from sqlalchemy import Connection
@@ -167,25 +168,30 @@ class Blobs:
         A copy whose bytes were lost is replaced by the fresh one, so that pushing again heals. `held` bytes of the project's quota are
         given back by `also`. Raises QuotaExceeded; then nothing is recorded, and the sealed bytes are left to the caller.
         """
-        known_by = tuple(sealed.digests.values())
         now = self._clock()
 
         def work(connection: Connection) -> Recorded:
             also(connection)
             repository_id = repositories.ensure(connection, place.project_id, name.path, now)
-            for _ in range(_LINK_ATTEMPTS):
-                recorded = self._add_or_find(connection, sealed, known_by)
-                if contents.link(connection, repository_id, recorded.content_id, account_id, now):
-                    if recorded.existing is not None:
-                        # Not before the link: what the collector has taken must not be found again by a new name.
-                        contents.alias(connection, recorded.content_id, known_by)
-                    charge(connection, place, recorded.content_id, sealed.size, now, held=held)
-                    return recorded
-            raise StoreFailed("The content is being deleted and pushed at the same time; push it again.")
+            recorded = self.link(connection, repository_id, sealed, account_id, now)
+            charge(connection, place, recorded.content_id, sealed.size, now, held=held)
+            return recorded
 
-        recorded = await self._database.write(work)
-        if recorded.existing is not None:
-            await self._keep_one(recorded.existing, sealed)
+        await self.keep_one(await self._database.write(work), sealed)
+
+    def link(
+        self, connection: Connection, repository_id: int, sealed: Sealed, account_id: int | None, now: datetime, *, relied_on: bool = True
+    ) -> Recorded:
+        """Link sealed bytes in a repository, or what is there already by their digests, uncharged; `keep_one` follows the commit."""
+        known_by = tuple(sealed.digests.values())
+        for _ in range(_LINK_ATTEMPTS):
+            recorded = self._add_or_find(connection, sealed, known_by)
+            if contents.link(connection, repository_id, recorded.content_id, account_id, now, relied_on=relied_on):
+                if recorded.existing is not None:
+                    # Not before the link: what the collector has taken must not be found again by a new name.
+                    contents.alias(connection, recorded.content_id, known_by)
+                return recorded
+        raise StoreFailed("The content is being deleted and pushed at the same time; push it again.")
 
     def _add_or_find(self, connection: Connection, sealed: Sealed, known_by: tuple[Digest, ...]) -> Recorded:
         """The content of these digests: one that is there, or the sealed bytes as a new one."""
@@ -198,8 +204,10 @@ class Blobs:
         # Somebody committed the same content between the two statements (PostgreSQL): now it is found.
         return self._add_or_find(connection, sealed, known_by)
 
-    async def _keep_one(self, existing: ContentRow, sealed: Sealed) -> None:
-        if existing.key == sealed.key:
+    async def keep_one(self, recorded: Recorded, sealed: Sealed) -> None:
+        """Delete one of two copies of the same bytes: the sealed one, unless that of the content which was there already is lost."""
+        existing = recorded.existing
+        if existing is None or existing.key == sealed.key:
             return  # the same upload was recorded before, and its answer was lost
         if existing.store == self._store.name and await self._store.holds(existing.key, existing.size):
             await self._store.delete(sealed.key)

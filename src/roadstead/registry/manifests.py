@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
 
@@ -16,7 +16,7 @@ from roadstead.access.clock import Clock
 from roadstead.access.policy import Project
 from roadstead.access.rights import Rights
 from roadstead.errors import Conflict, DigestMismatch, InUse, ManifestUnknown, ReferenceMissing, TooManyTags
-from roadstead.metadata import artifacts, audit, contents, events, manifests, repositories, tags
+from roadstead.metadata import artifacts, audit, contents, derived, events, manifests, repositories, tags
 from roadstead.metadata.audit import NewAudit
 from roadstead.metadata.database import Database
 from roadstead.metadata.events import NewEvent
@@ -183,10 +183,7 @@ class Manifests:
             absent += manifests.missing(connection, repository_id, [one.digest for one in manifest.children])
             if absent:
                 raise _reference_missing(absent)
-        config = [ReferenceRow("config", manifest.config.digest, seen.get(manifest.config.digest))] if manifest.config else []
-        layers = [ReferenceRow("layer", layer.digest, seen.get(layer.digest)) for layer in manifest.layers]
-        children = [ReferenceRow("manifest", child.digest, None) for child in manifest.children]
-        return (*config, *layers, *children)
+        return references_of(manifest, seen)
 
     async def delete(self, actor: Actor, name: RepositoryName, reference: Reference) -> None:
         """Delete a manifest and the tags that point to it, or one tag alone. Raises ManifestUnknown and what `locate` raises."""
@@ -205,14 +202,15 @@ class Manifests:
         self, actor: Actor, name: RepositoryName, place: PlaceRow, repository_id: int, digest: Digest, connection: Connection
     ) -> bool:
         manifest_id = manifests.find_id(connection, repository_id, digest)
-        if manifest_id is None or not manifests.delete_one(connection, manifest_id, self._clock()):
+        if manifest_id is None:
+            return False
+        gone = derived.delete(connection, repository_id, manifest_id, digest, self._clock())
+        if gone is None:
             return False
         for tag in tags.of_manifest(connection, manifest_id):
             self._delete_tag(actor, name, place, repository_id, tag.name, connection)
-        events.add(
-            connection,
-            self._happened("manifest.deleted", actor, place, repository_id, manifest_id=manifest_id, old_digest=str(digest)),
-        )
+        for one, old in {manifest_id: digest, **gone}.items():
+            events.add(connection, self._happened("manifest.deleted", actor, place, repository_id, manifest_id=one, old_digest=str(old)))
         audit.add(connection, _audited(actor, self._clock(), Operation.DELETE, name, digest, place))
         return True
 
@@ -338,6 +336,14 @@ def _digest(reference: Reference, content: bytes) -> Digest:
             f"The digest given is {reference!s}, but the manifest's is {actual!s}.", given=str(reference), actual=str(actual)
         )
     return reference
+
+
+def references_of(manifest: Manifest, seen: Mapping[str, int]) -> tuple[ReferenceRow, ...]:
+    """What a manifest refers to, with the ids of those contents that its repository has `seen`, by digest."""
+    config = [ReferenceRow("config", manifest.config.digest, seen.get(manifest.config.digest))] if manifest.config else []
+    layers = [ReferenceRow("layer", layer.digest, seen.get(layer.digest)) for layer in manifest.layers]
+    children = [ReferenceRow("manifest", child.digest, None) for child in manifest.children]
+    return (*config, *layers, *children)
 
 
 def _reference_missing(absent: Sequence[Digest]) -> ReferenceMissing:

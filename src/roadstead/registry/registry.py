@@ -10,6 +10,7 @@ from roadstead.registry.artifacts import Artifacts
 from roadstead.registry.blobs import Blobs
 from roadstead.registry.configs import Configs
 from roadstead.registry.copies import Copies
+from roadstead.registry.derived import Derived
 from roadstead.registry.manifests import Manifests
 from roadstead.registry.projects import Projects
 from roadstead.registry.pulls import PullCounter
@@ -43,6 +44,7 @@ class Registry:
         self.quotas = Quotas(database, clock)
         self.uploads = Uploads(database, store, self.repositories, self.blobs, self.quotas, clock)
         self.manifests = Manifests(database, self.repositories, self.pulls, rules, seams, clock)
+        self.derived = Derived(database, store, self.blobs, clock)
         self.tags = Tags(database, self.repositories)
         self.artifacts = Artifacts(database, self.repositories, Configs(store))
         self.copies = Copies(database, self.repositories, self.blobs, self.manifests)

@@ -19,10 +19,11 @@ def upgrade() -> None:
     op.add_column("projects", sa.Column("conversion_platforms", sa.String(), server_default="linux/amd64", nullable=False))
     op.add_column("projects", sa.Column("sif_as_image", sa.Boolean(), server_default=sa.true(), nullable=False))
     op.add_column("manifests", sa.Column("conversion", sa.String(), nullable=True))
+    op.add_column("manifests", sa.Column("derived", sa.Boolean(), server_default=sa.false(), nullable=False))
     _index(
         "uq_manifests_conversion_live",
         "manifests",
-        ["repository_id", "subject_digest", "conversion"],
+        ["conversion", "subject_digest", "repository_id"],
         "conversion IS NOT NULL AND deleted_at IS NULL",
         unique=True,
     )
@@ -46,6 +47,7 @@ def downgrade() -> None:
     op.drop_table("sif_facts")
     op.drop_index("ix_jobs_kind_key_id", "jobs")
     op.drop_index("uq_manifests_conversion_live", "manifests")
+    op.drop_column("manifests", "derived")
     op.drop_column("manifests", "conversion")
     for column in ("sif_as_image", "conversion_platforms", "anonymous_conversion", "conversion"):
         op.drop_column("projects", column)
