@@ -494,3 +494,55 @@ async def test_what_is_unfinished_is_listed_under_the_key_of_its_state(store: Co
         progress = await upload_part(store, progress, sample(length))
     assert set(await listed(store)) == ({store.key(progress.state)} if length else set())
     assert (await (await store.resume(progress.state)).seal()).key == store.key(progress.state)
+
+
+# Scratch files
+
+
+@pytest.mark.parametrize("length", [0, 100, 20 * MIB])
+async def test_what_a_scratch_file_holds_becomes_content(replicas: Replicas, length: int) -> None:
+    store, content = await replicas.another(), sample(length)
+    async with store.scratch() as file:
+        assert await listed(store) == {}
+        file.write(b"?" * len(content))
+        file.seek(0)
+        file.write(content)
+        sealed = await store.take(file, {"sha512"})
+    assert_holds(sealed, content, "sha512")
+    assert await content_of(await replicas.another(), sealed) == content
+    assert await listed(store) == {sealed.key: length}
+
+
+async def test_what_another_process_wrote_is_taken(store: ContentStore) -> None:
+    async with store.scratch() as file:
+        child = await asyncio.create_subprocess_exec("sh", "-c", "echo hello", stdout=file.fileno())
+        assert await child.wait() == 0
+        sealed = await store.take(file)
+    assert await content_of(store, sealed) == b"hello\n"
+
+
+async def test_a_scratch_file_that_is_not_taken_leaves_nothing(store: ContentStore) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with store.scratch() as file:
+            file.write(sample(3 * MIB))
+            raise ZeroDivisionError
+    assert await listed(store) == {}
+    assert file.closed
+
+
+async def test_scratch_files_do_not_mix(store: ContentStore) -> None:
+    async def make(seed: int) -> tuple[Sealed, bytes]:
+        async with store.scratch() as file:
+            file.write(sample(MIB, seed))
+            return await store.take(file), sample(MIB, seed)
+
+    for sealed, content in await asyncio.gather(*map(make, range(10))):
+        assert await content_of(store, sealed) == content
+
+
+async def test_taking_with_an_unknown_algorithm_leaves_nothing(store: ContentStore) -> None:
+    async with store.scratch() as file:
+        file.write(b"abc")
+        with pytest.raises(UnsupportedAlgorithm):
+            await store.take(file, {"md5"})
+    assert await listed(store) == {}

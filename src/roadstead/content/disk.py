@@ -23,6 +23,19 @@ class Disk:
         """Open or make a regular file; returns its descriptor."""
         return os.open(path, flags | os.O_CLOEXEC, 0o640)
 
+    def open_unnamed(self, directory: Path) -> int:
+        """Make a regular file without a name, which is gone when its last descriptor is; Linux' O_TMPFILE (open(2))."""
+        return os.open(directory, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o640)
+
+    def name(self, descriptor: int, path: Path) -> None:
+        """Give a file without a name this one, which nothing has yet. Needs /proc."""
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            # With a directory's descriptor Python calls linkat(2) with AT_SYMLINK_FOLLOW; without one it links the symbolic link itself.
+            os.link(f"/proc/self/fd/{descriptor}", path.name, dst_dir_fd=directory, follow_symlinks=True)
+        finally:
+            os.close(directory)
+
     def close(self, descriptor: int) -> None:
         """Give the descriptor back, also if this raises."""
         os.close(descriptor)

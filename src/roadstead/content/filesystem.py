@@ -9,6 +9,9 @@
 There is nothing else: no temporary names, no renames, no index, no side files. Whether a file is a finished blob or an upload
 that still grows is said by the database alone.
 
+A scratch file has no name in `content/` (O_TMPFILE) until `take` gives it a key's. Where the file system has no such files, as NFS, it
+lies under its key from the beginning, and is removed in the end unless it was taken.
+
 What is durable when. `seal` fsyncs the file, then its directory. `suspend` fsyncs nothing: its state carries the machine's boot id, and a
 state from another boot (or another machine on a shared file system) is not trusted. Its hashes are thrown away, so that `seal` reads
 the whole content again, and a file that came out shorter than the state says is UploadUnknown.
@@ -25,11 +28,11 @@ import asyncio
 import errno
 import os
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import BinaryIO, ParamSpec, TypeVar
 
 import msgspec
 
@@ -37,6 +40,7 @@ from roadstead.content.behind import Behind
 from roadstead.content.disk import Disk, boot_id
 from roadstead.content.hashing import Hashes, HashStates, wanted
 from roadstead.content.keys import is_key, new_key
+from roadstead.content.scratch import copied, finished_size
 from roadstead.content.state import decode, progress
 from roadstead.content.store import LocalFile, Opened, Progress, Sealed, Span, StoredKey, UploadState
 from roadstead.content.threads import thread_pool
@@ -64,6 +68,11 @@ ERRORS: dict[int, type[Unavailable]] = {
 P = ParamSpec("P")
 R = TypeVar("R")
 
+NO_UNNAMED = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT})
+"""How open(2) answers O_TMPFILE where the file system or the kernel has none."""
+CANNOT_NAME = frozenset({errno.ENOENT, errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP})
+"""How linkat(2) answers where /proc is not to be seen, or may not be used so."""
+
 
 class FileState(msgspec.Struct, frozen=True):
     """What an UploadState of this store says. `boot` is the boot id of the machine whose page cache holds the bytes."""
@@ -83,6 +92,7 @@ class FilesystemStore:
         self.disk = disk or Disk()
         self.boot = boot_id() if boot is None else boot
         self._threads = thread_pool(threads, "content")
+        self._named_scratch: dict[BinaryIO, str] = {}
 
     @property
     def name(self) -> str:
@@ -116,6 +126,25 @@ class FilesystemStore:
         except asyncio.CancelledError:
             opening.add_done_callback(self._close_unwanted)
             raise
+
+    @asynccontextmanager
+    async def scratch(self) -> AsyncIterator[BinaryIO]:
+        """A file without a name, or under the key that it will have."""
+        opening = self.start(self._open_scratch)
+        try:
+            file = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(self._end_unwanted)
+            raise
+        try:
+            yield file
+        finally:
+            await self.run(self._end_scratch, file)
+
+    async def take(self, file: BinaryIO, algorithms: Collection[str] = ()) -> Sealed:
+        """Read for the digests, fsync, name the file, and fsync its directory. Copies the bytes only where naming it is not possible."""
+        sealed = await self.run(self._take, file, wanted(algorithms))
+        return sealed or await copied(self, file, algorithms)
 
     async def open(self, key: str, size: int, span: Span | None = None, *, elsewhere: bool = False) -> Opened:
         """Always a LocalFile, which was opened once to prove that it can be."""
@@ -163,6 +192,47 @@ class FilesystemStore:
     def _close_unwanted(self, opening: asyncio.Future[int]) -> None:
         if opening.exception() is None:
             self.disk.close(opening.result())
+
+    def _open_scratch(self) -> BinaryIO:
+        try:
+            return os.fdopen(self.disk.open_unnamed(self._content), "r+b")
+        except OSError as error:
+            if error.errno not in NO_UNNAMED:
+                raise
+        key = new_key()
+        file = os.fdopen(self.disk.open(self.path(key), os.O_RDWR | os.O_CREAT | os.O_EXCL), "r+b")
+        self._named_scratch[file] = key
+        return file
+
+    def _take(self, file: BinaryIO, algorithms: frozenset[str]) -> Sealed | None:
+        """None where the file cannot be given a name."""
+        size, descriptor = finished_size(file), file.fileno()
+        self.disk.start_writeback(descriptor, 0, size)
+        digests = read_digests(self.disk, descriptor, algorithms)
+        self.disk.fsync(descriptor)
+        key = self._named_scratch.get(file)
+        if key is None:
+            key = new_key()
+            try:
+                self.disk.name(descriptor, self.path(key))
+            except OSError as error:
+                if error.errno not in CANNOT_NAME:
+                    raise
+                return None
+        self.disk.fsync_directory(self.path(key).parent)
+        self._named_scratch.pop(file, None)
+        return Sealed(key, size, digests)
+
+    def _end_scratch(self, file: BinaryIO) -> None:
+        key = self._named_scratch.pop(file, None)
+        if key is not None:
+            self.unlink(key)
+        with suppress(OSError):  # What could not be written is not wanted any more.
+            file.close()
+
+    def _end_unwanted(self, opening: asyncio.Future[BinaryIO]) -> None:
+        if opening.exception() is None:
+            self._end_scratch(opening.result())
 
     def _prepare(self) -> None:
         for prefix in prefixes():

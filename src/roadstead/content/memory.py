@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Collection
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
+from typing import BinaryIO
 
 import msgspec
 
 from roadstead.content.hashing import Hashes, wanted
 from roadstead.content.keys import new_key
+from roadstead.content.scratch import copied, temporary
 from roadstead.content.state import decode, progress
 from roadstead.content.store import Opened, Progress, Sealed, Span, StoredKey, Stream, UploadState
 from roadstead.errors import ContentDamaged, UploadUnknown
@@ -57,6 +60,14 @@ class MemoryStore:
             raise UploadUnknown
         del content.data[decoded.offset :]
         return MemoryWriter(self, decoded, content)
+
+    def scratch(self) -> AbstractAsyncContextManager[BinaryIO]:
+        """A temporary file of the system."""
+        return temporary()
+
+    async def take(self, file: BinaryIO, algorithms: Collection[str] = ()) -> Sealed:
+        """Copy the bytes."""
+        return await copied(self, file, algorithms)
 
     async def open(self, key: str, size: int, span: Span | None = None, *, elsewhere: bool = False) -> Opened:
         """Always a Stream, of the bytes as they are now."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from time import perf_counter
-from typing import Final
+from typing import BinaryIO, Final
 
 from prometheus_client import Histogram
 
@@ -52,6 +52,15 @@ class ObservedStore:
         """See `ContentStore`."""
         with _timed("resume"):
             return _ObservedWriter(await self._store.resume(state, expected))
+
+    def scratch(self) -> AbstractAsyncContextManager[BinaryIO]:
+        """See `ContentStore`."""
+        return self._store.scratch()
+
+    async def take(self, file: BinaryIO, algorithms: Collection[str] = ()) -> Sealed:
+        """See `ContentStore`."""
+        with _timed("take"):
+            return await self._store.take(file, algorithms)
 
     async def open(self, key: str, size: int, span: Span | None = None, *, elsewhere: bool = False) -> Opened:
         """See `ContentStore`."""

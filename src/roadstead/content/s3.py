@@ -27,8 +27,8 @@ import hashlib
 import io
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Coroutine, Iterator
-from contextlib import AsyncExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import aiohttp
 import msgspec
@@ -40,6 +40,7 @@ from roadstead.content.behind import Behind
 from roadstead.content.hashing import Hashes, HashStates, wanted
 from roadstead.content.keys import is_key, new_key
 from roadstead.content.parts import check_room, is_part, part_size
+from roadstead.content.scratch import copied, temporary
 from roadstead.content.state import decode, progress
 from roadstead.content.store import Elsewhere, Opened, Progress, Sealed, Span, StoredKey, Stream, UploadState
 from roadstead.errors import ContentDamaged, Misconfigured, RoadsteadError, StorageFull, StoreFailed, UploadUnknown
@@ -174,6 +175,14 @@ class S3Store:
             raise UploadUnknown from None
         check_room(len(decoded.parts) + 1, len(tail), expected)
         return S3Writer(self, decoded, io.BytesIO(tail), expected)
+
+    def scratch(self) -> AbstractAsyncContextManager[BinaryIO]:
+        """A temporary file of the system."""
+        return temporary()
+
+    async def take(self, file: BinaryIO, algorithms: Collection[str] = ()) -> Sealed:
+        """Upload the bytes."""
+        return await copied(self, file, algorithms)
 
     async def open(self, key: str, size: int, span: Span | None = None, *, elsewhere: bool = False) -> Opened:
         """A presigned URL, unchecked, where the caller and the settings allow it; else a Stream whose answer has begun."""

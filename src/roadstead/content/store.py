@@ -6,8 +6,8 @@ which key is said by the database alone.
 
 The order that makes a crash harmless, said once, here:
 
-* adding: **bytes before rows.** `Writer.seal` returns only when the bytes would survive a power cut (a file: fsync of
-  the file, then of its directory); only then is the row that names the key committed, and only then is the client told.
+* adding: **bytes before rows.** `Writer.seal` and `ContentStore.take` return only when the bytes would survive a power cut
+  (a file: fsync of the file, then of its directory); only then is the row that names the key committed, and only then is the client told.
 * deleting: **rows before bytes.** The row is gone, committed, before `ContentStore.delete` is called.
 
 So a crash at any moment leaves only keys that no row names: garbage, which `keys()` lists for the collector.
@@ -19,9 +19,10 @@ Implementations: `memory`, `filesystem`, `s3`. One behaviour suite runs on all o
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
-from typing import NewType, Protocol
+from typing import BinaryIO, NewType, Protocol
 
 import msgspec
 
@@ -157,6 +158,19 @@ class ContentStore(Protocol):
 
         Bytes beyond the state's offset, left by a writer that died, are cut off. Raises UploadUnknown if what the state speaks of is
         gone, and TooLarge if so many more bytes never fit into this store.
+        """
+
+    def scratch(self) -> AbstractAsyncContextManager[BinaryIO]:
+        """An empty file to write and seek in, by this process or by one that inherits its descriptor; gone with its bytes at the end.
+
+        It lies on the store's own medium where that has files, so that `take` need not copy it, else where the system has temporary files.
+        A crash leaves nothing of it, or a key that no row names. Raises StorageFull or StoreFailed.
+        """
+
+    async def take(self, file: BinaryIO, algorithms: Collection[str] = ()) -> Sealed:
+        """Make what a scratch file of this store holds content under a key of its own, permanent and durable as `Writer.seal` does.
+
+        Call it once, before the scratch file's end, and write no more to it. Returns the digests by sha256 and by each of `algorithms`.
         """
 
     async def open(self, key: str, size: int, span: Span | None = None, *, elsewhere: bool = False) -> Opened:

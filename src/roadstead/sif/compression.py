@@ -23,6 +23,8 @@ GZIP: Final = 1
 ZSTD: Final = 6
 """The compressors' numbers in the superblock."""
 
+_DEFLATE: Final = f"deflate {version('deflate')}"  # Read now: a converter that has shut its door may open no file.
+
 
 class Compression(msgspec.Struct, frozen=True):
     """A compressor and its level: libdeflate's 1 to 12 for gzip, 1 to 22 for zstd.
@@ -41,7 +43,7 @@ class Compression(msgspec.Struct, frozen=True):
     @property
     def library(self) -> str:
         """The library that decides the bytes, with its version: part of what identifies a conversion."""
-        return f"deflate {version('deflate')}" if self.name == "gzip" else f"zstd {zstd.zstd_version}"
+        return _DEFLATE if self.name == "gzip" else f"zstd {zstd.zstd_version}"
 
     def compressor(self) -> Callable[[bytes], bytes]:
         """A function that compresses one block, without the interpreter lock, in whichever thread calls it."""

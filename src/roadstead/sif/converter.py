@@ -1,0 +1,169 @@
+"""A converter's process: `python -I -m roadstead.sif.converter SOCKET OUTPUT`, two descriptors that it inherits.
+
+It reads its task from the socket, imports nothing after that, limits itself and shuts the door (see `isolation`), and only then looks at
+the image, whose bytes it asks its parent for. It imports nothing of this project but this room's readers and writers, `oci` and `errors`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import socket
+import sys
+from collections import deque
+from collections.abc import Iterator
+from functools import partial
+from threading import Lock
+from typing import BinaryIO, Final
+
+import msgspec
+
+from roadstead.errors import ImageTooLarge, RoadsteadError, StorageFull
+from roadstead.sif.convert import Source, convert
+from roadstead.sif.messages import AHEAD, LENGTH_BYTES, PIECE, Ask, Done, Failed, Task, Told, decode_task, encode
+from roadstead.sif.orders import Answer, Examine, Examined, Isolation, SifMade, ToSif
+
+_FILES: Final = 64
+_STEP: Final = 0.005  # Progress is told each time it grows by this much.
+
+
+class Parent:
+    """The other end of the socket. Any thread may ask; pieces come in the order of asking."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._lock = Lock()
+        self._asked = 0
+        self._received = 0
+        self._early: dict[int, bytes] = {}
+        self._unwanted: set[int] = set()
+
+    def task(self) -> Task:
+        """What is to be done: the first message."""
+        return decode_task(self._receive())
+
+    def send(self, message: Ask | Told | Done | Failed) -> None:
+        """Say something."""
+        with self._lock:
+            self._connection.sendall(encode(message))
+
+    def ask(self, ask: Ask) -> int:
+        """Ask for a piece; a number by which to take it, or to forget it."""
+        with self._lock:
+            self._connection.sendall(encode(ask))
+            self._asked += 1
+            return self._asked
+
+    def take(self, number: int) -> bytes:
+        """The piece, waited for."""
+        with self._lock:
+            while self._received < number:
+                piece = self._receive()
+                self._received += 1
+                if self._received not in self._unwanted:
+                    self._early[self._received] = piece
+                self._unwanted.discard(self._received)
+            return self._early.pop(number)
+
+    def forget(self, number: int) -> None:
+        """Let a piece go that was asked for."""
+        with self._lock:
+            if self._early.pop(number, None) is None:
+                self._unwanted.add(number)
+
+    def _receive(self) -> bytes:
+        return self._exactly(int.from_bytes(self._exactly(LENGTH_BYTES), "little"))
+
+    def _exactly(self, length: int) -> bytes:
+        received = self._connection.recv(length, socket.MSG_WAITALL)
+        while len(received) < length:
+            more = self._connection.recv(length - len(received), socket.MSG_WAITALL)
+            if not more:
+                os._exit(1)  # The parent is gone: nobody waits for anything.
+            received += more
+        return received
+
+
+class Inputs:
+    """The inputs as streams, and how far reading all of them `passes` times has come."""
+
+    def __init__(self, parent: Parent, sizes: tuple[int, ...], passes: int) -> None:
+        self._parent = parent
+        self._sizes = sizes
+        self._passes = passes
+        self._opened = [0] * len(sizes)
+        self._told = 0.0
+
+    def open(self, number: int) -> Iterator[bytes]:
+        """An input from its first byte, in pieces that are asked for ahead."""
+        size, before = self._sizes[number], sum(self._sizes[:number])
+        self._opened[number] += 1
+        begun = (min(self._opened[number], self._passes) - 1) * sum(self._sizes) + before
+        waiting: deque[int] = deque()
+        asks = (Ask(number, offset, min(PIECE, size - offset)) for offset in range(0, size, PIECE))
+        self._parent.send(Told(line=f"Reading {number + 1} of {len(self._sizes)}, {size} bytes, time {self._opened[number]}."))
+        try:
+            for ask in asks:
+                waiting.append(self._parent.ask(ask))
+                if len(waiting) == AHEAD:
+                    yield self._taken(waiting, begun)
+                    begun += PIECE
+            while waiting:
+                yield self._taken(waiting, begun)
+                begun += PIECE
+        finally:
+            for one in waiting:
+                self._parent.forget(one)
+
+    def _taken(self, waiting: deque[int], done: int) -> bytes:
+        share = done / (self._passes * sum(self._sizes))
+        if share >= self._told + _STEP:
+            self._told = share
+            self._parent.send(Told(done=share))
+        return self._parent.take(waiting.popleft())
+
+
+def carry_out(task: Task, parent: Parent, output: BinaryIO, isolation: Isolation) -> Answer:
+    """Do what is asked. Raises an error of the tree."""
+    match task.order:
+        case ToSif(digest, configuration, how):
+            inputs = Inputs(parent, task.sizes, passes=2)
+            source = Source(digest, configuration, [partial(inputs.open, number) for number in range(len(task.sizes))])
+            sif = convert(source, output, msgspec.structs.replace(how, threads=task.means.threads))
+            output.flush()
+            return SifMade(os.fstat(output.fileno()).st_size, sif.architecture, sif.created)
+        case Examine():
+            return Examined(isolation, ())
+
+
+def outcome(task: Task, parent: Parent, output: BinaryIO, isolation: Isolation) -> Done | Failed:
+    """Do what is asked; the answer, or why there is none."""
+    try:
+        answer = carry_out(task, parent, output, isolation)
+    except RoadsteadError as error:
+        return Failed(type(error).__name__, error.message)
+    except MemoryError:
+        return Failed(
+            ImageTooLarge.__name__, f"The conversion takes more than the {task.means.memory >> 20} MiB of memory that it may have."
+        )
+    except OSError as error:
+        if error.errno == errno.EFBIG:
+            return Failed(ImageTooLarge.__name__, f"The converted image takes more than the {task.means.output} bytes that it may have.")
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return Failed(StorageFull.__name__, "There is no space left for the converted image.")
+        raise
+    return Done(answer, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10)
+
+
+def main(connection: int, output: int) -> None:
+    """Carry out one task and end."""
+    with socket.socket(fileno=connection) as ours, os.fdopen(output, "r+b", buffering=PIECE) as file:
+        parent = Parent(ours)
+        task = parent.task()
+        parent.send(outcome(task, parent, file, Isolation()))
+        os._exit(0)  # Whatever is held is given back at once; the output is flushed.
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
