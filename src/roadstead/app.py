@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Final, Literal
 
 import msgspec
 
@@ -40,6 +41,14 @@ from roadstead.serving.health import HealthDoor, MetricsDoor
 from roadstead.serving.observation import COUNTERS_FOLDER, reserve_counters, set_up_logging
 from roadstead.serving.trust import trust_doors
 from roadstead.settings import Settings
+from roadstead.sif.compression import Compression
+from roadstead.sif.conversions import Patience
+from roadstead.sif.convert import Conversion
+from roadstead.sif.forms import Form
+from roadstead.sif.limits import Limits
+from roadstead.sif.makers import Maker
+from roadstead.sif.orders import Means
+from roadstead.sif.room import SifRoom, makers
 from roadstead.upkeep import chores
 from roadstead.upkeep.jobs import Jobs
 from roadstead.upkeep.quotas import compact_entries
@@ -55,6 +64,10 @@ _EXPORT_SECONDS = 1.0
 _PASS_OVER_SECONDS = 60.0
 
 
+# Compressor and level. A higher level of zstd takes longer than gzip for a few per cent.
+_COMPRESSION: Final[Mapping[str, tuple[Literal["gzip", "zstd"], int]]] = {"gzip": ("gzip", 6), "zstd": ("zstd", 3)}
+
+
 class System(msgspec.Struct, frozen=True):
     """Everything that is open in one process."""
 
@@ -65,6 +78,7 @@ class System(msgspec.Struct, frozen=True):
     registry: Registry
     queue: Queue
     jobs: Jobs
+    sif: SifRoom
 
 
 @asynccontextmanager
@@ -76,10 +90,28 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
         database = await open_database(settings.database)
         stack.push_async_callback(database.close)
         access = Access(database, load_or_make(settings.secret_key), create_projects_on_push=settings.create_projects_on_push)
-        registry = Registry(database, store, settings.rules(), configuration=access.configuration)
         queue = Queue(database, system_clock)
         stack.push_async_callback(queue.close)
-        yield System(settings, database, store, access, registry, queue, Jobs(database))
+        plain = Registry(database, store, settings.rules(), configuration=access.configuration)
+        sif = SifRoom(database, plain, queue, _makers(settings, database, store), system_clock, _patience(settings))
+        registry = Registry(database, store, settings.rules(), sif.seams(), configuration=access.configuration)
+        yield System(settings, database, store, access, registry, queue, Jobs(database), sif)
+
+
+def _makers(settings: Settings, database: Database, store: ContentStore) -> dict[Form, Maker]:
+    limits = Limits(unpacked=settings.conversion_unpacked_gib << 30, ratio=settings.conversion_ratio)
+    means = Means(
+        memory=settings.conversion_memory_mib << 20,
+        seconds=int(settings.conversion_minutes * 60),
+        cpu_seconds=int(settings.conversion_minutes * 60 * (settings.conversion_threads + 1)),
+        output=settings.conversion_unpacked_gib << 30,
+        threads=settings.conversion_threads,
+    )
+    return makers(database, store, Conversion(Compression(*_COMPRESSION[settings.conversion_compression]), limits=limits), means)
+
+
+def _patience(settings: Settings) -> Patience:
+    return Patience(seconds=settings.conversion_wait_seconds)
 
 
 async def prepare(settings: Settings) -> str | None:
@@ -193,7 +225,12 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
 
 def kinds(system: System) -> tuple[Kind, ...]:
     """Every kind of job that a worker can run."""
-    return chores.kinds(system.database, system.store, system.access, system.settings.rules(), system_clock)
+    upkeep = chores.kinds(system.database, system.store, system.access, system.settings.rules(), system_clock)
+    return (*upkeep, system.sif.kind(system.settings.conversions_at_once, made=_nothing))
+
+
+async def _nothing() -> None:
+    """What follows a conversion that took new room in the store."""
 
 
 def _export(system: System, stack: AsyncExitStack) -> tuple[Callable[[], Awaitable[object]], float]:

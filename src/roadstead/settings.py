@@ -100,6 +100,38 @@ class Settings(BaseSettings):
     login_refresh_minutes: float = Field(
         default=15, gt=0, le=24 * 60, description="Minutes after which directories are asked again who is there, and in which groups."
     )
+    conversion_wait_seconds: float = Field(
+        default=300,
+        ge=0,
+        le=3600,
+        description="Seconds that a request waits for an image to be converted, before it is told to come again. Proxies in front must wait as long.",
+    )
+    conversions_at_once: int = Field(
+        default=2, ge=1, le=1000, description="How many conversions run at once, on all servers together; of one project it is one."
+    )
+    conversion_threads: int = Field(
+        default_factory=_default_workers,
+        ge=1,
+        le=64,
+        description="Threads that compress for one conversion. Default: one a core, at most 4.",
+    )
+    conversion_compression: Literal["gzip", "zstd"] = Field(
+        default="gzip",
+        description="What converted SIFs are compressed with: gzip, which every kernel reads, or zstd, which is faster and smaller. Another one makes other digests.",
+    )
+    conversion_memory_mib: int = Field(
+        default=2048,
+        ge=256,
+        le=1 << 20,
+        description="Address space (MiB) that one conversion may use; most take less than 300 MiB of memory.",
+    )
+    conversion_minutes: float = Field(default=120, gt=0, le=24 * 60, description="Minutes that one conversion may take.")
+    conversion_unpacked_gib: int = Field(
+        default=256, ge=1, le=1 << 20, description="GiB that an image may unpack to, if it is to be converted."
+    )
+    conversion_ratio: int = Field(
+        default=200, ge=2, le=100_000, description="How many times as large as it is stored a layer may unpack to (from 64 MiB on)."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least level of log lines: debug, info, warning or error. Successful pulls are logged at debug."
     )

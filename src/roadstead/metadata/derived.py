@@ -11,9 +11,10 @@ from datetime import datetime
 from typing import Final
 
 import msgspec
-from sqlalchemy import Connection, and_, exists, select, update
+from sqlalchemy import BindParameter, Connection, and_, bindparam, exists, join, select, update
 
 from roadstead.metadata import contents
+from roadstead.metadata.database import Database
 from roadstead.metadata.manifests import delete_one, missing
 from roadstead.metadata.schema import blob_links, digests, manifest_references, manifests, projects, repositories
 from roadstead.metadata.statements import batched
@@ -83,6 +84,33 @@ def originals(connection: Connection, subject: Digest, conversion: str, first: i
         .limit(limit)
     )
     return [Original(*row) for row in connection.execute(statement)]
+
+
+class NamedRow(msgspec.Struct, frozen=True):
+    """A derived manifest that names a blob: what made it of which subject."""
+
+    subject: Digest
+    conversion: str
+
+
+class NamedSelects:
+    """The select that is asked for a blob which a repository does not see, as every push of a new one does."""
+
+    def __init__(self, database: Database) -> None:
+        here = (manifests.c.repository_id == bindparam("repository_id"), _LIVE, manifests.c.conversion.is_not(None))
+        naming = (manifests.c.subject_digest, manifests.c.conversion)
+        joined = join(manifest_references, manifests, manifests.c.id == manifest_references.c.manifest_id)
+        wanted: BindParameter[str] = bindparam("digest")
+        kept = select(digests.c.content_id).where(digests.c.digest == wanted).scalar_subquery()
+        # Two halves, each of which has its index: the content is still kept somewhere, or it is collected.
+        by_content = select(*naming).select_from(joined).where(manifest_references.c.content_id == kept, *here)
+        gone = (manifest_references.c.content_id.is_(None), manifest_references.c.digest == wanted)
+        by_digest = select(*naming).select_from(joined).where(*gone, *here)
+        self._naming = database.hot(select(*by_content.union(by_digest).subquery("naming").c))
+
+    async def naming(self, repository_id: int, blob: Digest) -> list[NamedRow]:
+        """What names the blob in the repository, of all that was ever derived there and is live."""
+        return [NamedRow(Digest(row[0]), row[1]) for row in await self._naming.all(repository_id=repository_id, digest=blob)]
 
 
 def hold(connection: Connection, repository_id: int, subject: Digest) -> int | None:

@@ -167,6 +167,12 @@ def find(connection: Connection, job_id: int) -> JobRow | None:
     return None if row is None else JobRow(*tuple(row))
 
 
+def last(connection: Connection, kind: str, key: str) -> JobRow | None:
+    """The newest job of that kind and key, however it stands."""
+    row = connection.execute(_ROWS.where(jobs.c.kind == kind, jobs.c.key == key).order_by(jobs.c.id.desc()).limit(1)).first()
+    return None if row is None else JobRow(*tuple(row))
+
+
 def page(connection: Connection, listing: Listing, project_ids: frozenset[int] | None = None) -> tuple[list[JobRow], int]:
     """The jobs that the listing asks for, newest first unless it says otherwise, and how many there are on all pages.
 

@@ -73,6 +73,18 @@ class _Index(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     schema_version: int
     media_type: str
     manifests: Descriptors
+    subject: Descriptor | None = None
+    annotations: dict[str, str] = {}
+
+
+class _Image(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """An image manifest to be written."""
+
+    schema_version: int
+    media_type: str
+    config: Descriptor
+    layers: Descriptors
+    subject: Descriptor | None = None
     annotations: dict[str, str] = {}
 
 
@@ -101,9 +113,18 @@ def parse_manifest(content: bytes, content_type: str | None) -> Manifest:
     return manifest
 
 
-def index_of(descriptors: Iterable[Descriptor], *, annotations: Mapping[str, str] | None = None) -> bytes:
+def index_of(
+    descriptors: Iterable[Descriptor], *, subject: Descriptor | None = None, annotations: Mapping[str, str] | None = None
+) -> bytes:
     """An image index of these manifests as JSON (image-spec, image-index.md), such as a referrers response; their order is kept."""
-    return _encoder.encode(_Index(2, types.OCI_INDEX, tuple(descriptors), dict(annotations or {})))
+    return _encoder.encode(_Index(2, types.OCI_INDEX, tuple(descriptors), subject, dict(annotations or {})))
+
+
+def image_of(
+    config: Descriptor, layers: Iterable[Descriptor], *, subject: Descriptor | None = None, annotations: Mapping[str, str] | None = None
+) -> bytes:
+    """An image manifest as JSON (image-spec, manifest.md). The same values make the same bytes, but for the order of annotations."""
+    return _encoder.encode(_Image(2, types.OCI_MANIFEST, config, tuple(layers), subject, dict(annotations or {})))
 
 
 def _decode(content: bytes) -> _Wire:

@@ -38,6 +38,14 @@ EXAMPLES: dict[str, tuple[str, str, Any]] = {
         '"syslog://log.example.org:601?protocol=tcp"',
         "syslog://log.example.org:601?protocol=tcp",
     ),
+    "conversion_wait_seconds": ("7.5", "7.5", 7.5),
+    "conversions_at_once": ("9", "9", 9),
+    "conversion_threads": ("63", "63", 63),
+    "conversion_compression": ("zstd", '"zstd"', "zstd"),
+    "conversion_memory_mib": ("1024", "1024", 1024),
+    "conversion_minutes": ("1.5", "1.5", 1.5),
+    "conversion_unpacked_gib": ("3", "3", 3),
+    "conversion_ratio": ("1000", "1000", 1000),
     "log_level": ("debug", '"debug"', "debug"),
 }
 

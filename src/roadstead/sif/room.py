@@ -1,0 +1,55 @@
+"""The room as one value, wired together: what `app` plugs into the registry, and what it gives to doors and job workers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from roadstead.access.clock import Clock
+from roadstead.content.store import ContentStore
+from roadstead.jobs.queue import Queue
+from roadstead.jobs.running import Kind
+from roadstead.metadata.database import Database
+from roadstead.registry.registry import Registry
+from roadstead.registry.seams import Seams
+from roadstead.sif.conversions import Conversions, Patience
+from roadstead.sif.convert import Conversion
+from roadstead.sif.forms import Form
+from roadstead.sif.makers import Maker, SifMaker, Stock
+from roadstead.sif.orders import Means
+from roadstead.sif.remade import Remade
+from roadstead.sif.virtual import VirtualTags
+from roadstead.sif.work import Workshop
+
+
+class SifRoom:
+    """Conversions over `plain`: the registry with nothing plugged in, so that nothing is converted to be converted."""
+
+    def __init__(
+        self,
+        database: Database,
+        plain: Registry,
+        queue: Queue,
+        makers: dict[Form, Maker],
+        clock: Clock,
+        patience: Patience | None = None,
+    ) -> None:
+        self._database = database
+        self._plain = plain
+        self._makers = makers
+        self.conversions = Conversions(database, queue, plain.derived, makers, clock, patience)
+        self.virtual = VirtualTags(database, plain.derived, self.conversions)
+        self.remade = Remade(database, plain.derived, plain.blobs, self.conversions)
+
+    def seams(self) -> Seams:
+        """What goes into the registry that users see."""
+        return Seams(missing_content=self.remade, resolver=self.virtual)
+
+    def kind(self, at_once: int, made: Callable[[], Awaitable[object]]) -> Kind:
+        """The kind of job that converts, so many of them at once; `made` is called when one has taken new room in the store."""
+        return Workshop(self._database, self._plain.derived, self._makers, made).kind(at_once)
+
+
+def makers(database: Database, store: ContentStore, how: Conversion, means: Means) -> dict[Form, Maker]:
+    """Who makes each form, in processes of their own."""
+    stock = Stock(database, store)
+    return {Form.SIF: SifMaker(stock, how, means)}
