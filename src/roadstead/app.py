@@ -22,6 +22,7 @@ from roadstead.access.vault import load_or_make
 from roadstead.apis.distribution.door import DistributionDoor
 from roadstead.apis.distribution.tokens import TokenDoor
 from roadstead.apis.harbor.devcenter import DevCenterDoor
+from roadstead.apis.library.door import LibraryDoor
 from roadstead.apis.login.door import LoginDoor
 from roadstead.content.observed import ObservedStore
 from roadstead.content.opening import open_store
@@ -177,12 +178,14 @@ def doors(system: System) -> Mapping[str, Door]:
     from roadstead.apis.harbor.door import HarborDoor  # noqa: PLC0415
 
     checks = {"database": system.database.check, "store": system.store.check}
+    library = LibraryDoor(system.access, system.registry)
     return {
         "v2": DistributionDoor(system.registry, system.access.accounts, system.access.limits),
         "service": TokenDoor(system.access.accounts, system.access.limits),
         "c": LoginDoor(system.access),
         "api": HarborDoor(system.access, system.registry, checks),
         "devcenter": DevCenterDoor(),
+        **dict.fromkeys(("library", "assets", "version", "v1"), library),
         "health": HealthDoor(checks),
         "metrics": MetricsDoor(),
         **trust_doors(system.settings.tls_source),

@@ -1,0 +1,109 @@
+"""SIFs in repositories: found by the bytes of the file, by their tags, and by a part of their repository's name."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, Select, func, or_, select
+
+from roadstead.metadata.projects import ProjectScope
+from roadstead.metadata.repositories import FULL_NAME, LIVE
+from roadstead.metadata.schema import digests, manifest_references, manifests, projects, repositories, sif_facts, tags
+from roadstead.oci import media_type
+from roadstead.oci.digest import Digest
+from roadstead.oci.reference import RepositoryName, TagName
+
+_LIVE: Final = manifests.c.deleted_at.is_(None)
+_PUSHED: Final = manifests.c.conversion.is_(None)
+
+
+class SaidRow(msgspec.Struct, frozen=True):
+    """What a SIF says of itself, as far as it is asked for: its architecture, None where it is not known, and its signatures."""
+
+    architecture: str | None = None
+    signatures: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def signed(self) -> bool:
+        """Whether it has a signature, which may hold or not."""
+        return bool(self.signatures)
+
+
+class FoundRow(msgspec.Struct, frozen=True):
+    """A manifest that is a SIF, with its repository's full name and what its file says of itself."""
+
+    manifest_id: int
+    name: RepositoryName
+    digest: Digest
+    content: bytes
+    said: SaidRow
+
+
+def _said(facts: str | None) -> SaidRow:
+    return SaidRow() if facts is None else msgspec.json.decode(facts, type=SaidRow)
+
+
+def of_file(connection: Connection, repository_id: int, file: Digest, limit: int) -> list[Digest]:
+    """Manifests of the repository that name a file as a layer, the newest first."""
+    statement = (
+        select(manifests.c.digest)
+        .join_from(digests, manifest_references, manifest_references.c.content_id == digests.c.content_id)
+        .join(manifests, manifests.c.id == manifest_references.c.manifest_id)
+        .where(digests.c.digest == file, manifest_references.c.role == "layer", manifests.c.repository_id == repository_id, _LIVE)
+        .order_by(manifests.c.pushed_at.desc(), manifests.c.id.desc())
+        .limit(limit)
+    )
+    return [Digest(found) for found in connection.execute(statement).scalars()]
+
+
+def said(connection: Connection, file: Digest) -> SaidRow:
+    """What the SIF of these bytes says of itself; empty where nothing is known of it."""
+    statement = select(sif_facts.c.facts).join_from(digests, sif_facts, sif_facts.c.content_id == digests.c.content_id)
+    return _said(connection.execute(statement.where(digests.c.digest == file)).scalar())
+
+
+def tagged(connection: Connection, repository_id: int, limit: int) -> list[tuple[TagName, bytes, str, SaidRow]]:
+    """The newest live tags of a repository: the content and media type of what each points to, and what is known of it if it is a SIF."""
+    statement = (
+        select(tags.c.name, manifests.c.content, manifests.c.media_type, sif_facts.c.facts)
+        .join_from(tags, manifests, manifests.c.id == tags.c.manifest_id)
+        .outerjoin(manifest_references, (manifest_references.c.manifest_id == manifests.c.id) & (manifest_references.c.role == "layer"))
+        .outerjoin(sif_facts, sif_facts.c.content_id == manifest_references.c.content_id)
+        .where(tags.c.repository_id == repository_id, tags.c.deleted_at.is_(None))
+        .where(or_(manifests.c.artifact_type == media_type.SIF_CONFIG, manifests.c.media_type.in_(media_type.INDEX_TYPES)))
+        .order_by(tags.c.pushed_at.desc(), tags.c.id.desc())
+        .limit(limit)
+    )
+    return [(TagName(row[0]), row[1], row[2], _said(row[3])) for row in connection.execute(statement)]
+
+
+def search(connection: Connection, scope: ProjectScope, text: str, *, architecture: str | None, signed: bool, limit: int) -> list[FoundRow]:
+    """SIFs that were pushed to repositories of the scope whose names have `text` in them, whatever the case; the newest first.
+
+    With `architecture` those of that one, and those of which it is not known.
+    """
+    statement = _found().where(LIVE, scope.condition(), func.lower(FULL_NAME).contains(text.lower(), autoescape=True))
+    if architecture is not None:
+        statement = statement.where(or_(_says(f'"architecture":"{architecture}"'), sif_facts.c.facts.is_(None)))
+    if signed:
+        statement = statement.where(_says('"signatures":[{'))
+    rows = connection.execute(statement.order_by(manifests.c.pushed_at.desc(), manifests.c.id.desc()).limit(limit))
+    return [FoundRow(row[0], RepositoryName(f"{row[1]}/{row[2]}"), Digest(row[3]), row[4], _said(row[5])) for row in rows]
+
+
+def _found() -> Select[Any]:
+    return (
+        select(manifests.c.id, projects.c.name, repositories.c.path, manifests.c.digest, manifests.c.content, sif_facts.c.facts)
+        .join_from(projects, repositories, repositories.c.project_id == projects.c.id)
+        .join(manifests, manifests.c.repository_id == repositories.c.id)
+        .join(manifest_references, (manifest_references.c.manifest_id == manifests.c.id) & (manifest_references.c.role == "layer"))
+        .outerjoin(sif_facts, sif_facts.c.content_id == manifest_references.c.content_id)
+        .where(_LIVE, _PUSHED, manifests.c.artifact_type == media_type.SIF_CONFIG)
+    )
+
+
+def _says(member: str) -> ColumnElement[bool]:
+    """Whether the facts have this member, as the one encoder that writes them writes it: JSON is text to both databases."""
+    # Inside a text (a label, a definition file) a quotation mark is escaped, so what is found is a member and nobody's words.
+    return sif_facts.c.facts.contains(member, autoescape=True)

@@ -1,0 +1,104 @@
+"""library:// by the real client over TLS, on a network of its own: it takes no port, so the registry is at 443."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.clients.images import SIF_CONFIG, Blob, artifact, fetch, push
+from tests.support.clients.namespace import own_network
+from tests.support.clients.tools import Workplace, require_client
+from tests.support.clients.trusting import make_sif, newcomer, trust
+from tests.support.server import RoadsteadServer
+
+pytestmark = pytest.mark.clients
+
+NAME, ADDRESS = "lab.test", "10.99.0.1"
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RoadsteadServer]:
+    """A server with an authority of its own at https://lab.test, with a public project `library` and a private one `lab`."""
+    require_client("apptainer")
+    environment = {"ROADSTEAD_TLS": "self", "ROADSTEAD_TLS_NAMES": NAME}
+    data = tmp_path_factory.mktemp("library") / "data"
+    with own_network({NAME: ADDRESS}), RoadsteadServer(data, environment, address=ADDRESS, name=NAME, port=443) as server:
+        with server.http() as http:
+            assert http.post("/api/v2.0/projects", json={"project_name": "lab", "public": False}).status_code == 201
+        yield server
+
+
+@pytest.fixture(scope="module")
+def machine(registry: RoadsteadServer) -> Iterator[Workplace]:
+    """A user's home on a machine that trusts the registry, with it.sif."""
+    with newcomer() as workplace:
+        trust(workplace, registry)
+        make_sif(workplace)
+        yield workplace
+
+
+@pytest.fixture
+def user(machine: Workplace, registry: RoadsteadServer) -> Workplace:
+    """The user, with the registry as the default remote, nobody logged in to it, and nothing in the cache."""
+    machine.run("apptainer", "cache", "clean", "--force")
+    machine.path(".apptainer/remote.yaml").unlink(missing_ok=True)
+    machine.run("apptainer", "remote", "add", "--no-login", "lab", registry.url)
+    return machine
+
+
+def token(registry: RoadsteadServer, level: str = "delete") -> str:
+    with registry.http() as http:
+        answer = http.post("/api/v2.0/users/current/tokens", json={"name": "library", "level": level})
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["secret"])
+
+
+def log_in(user: Workplace, secret: str) -> None:
+    user.path("token").write_text(secret)
+    user.run("apptainer", "remote", "login", "--tokenfile", "token", "lab")
+
+
+def test_a_remote_is_added_and_logged_in_to(user: Workplace, registry: RoadsteadServer) -> None:
+    user.path("token").write_text("x" * 204)
+    assert "credentials" in user.refused("apptainer", "remote", "login", "--tokenfile", "token", "lab").lower()
+    log_in(user, token(registry))
+    shown = user.run("apptainer", "remote", "status", "lab")
+    said = shown.out + shown.err
+    assert re.search(r"Library +OK", said), said
+    assert re.search(r"admin", said), said
+
+
+def test_what_was_pushed_by_oras_is_pulled(user: Workplace, registry: RoadsteadServer) -> None:
+    sif = user.path("it.sif").read_bytes()
+    whole = artifact(Blob(SIF_CONFIG, b"{}"), [Blob("application/vnd.sylabs.sif.layer.v1.sif", sif)])
+    with registry.http() as http:
+        push(http, "library/tools/pulled", "one", whole)
+        push(http, "lab/pulled", "one", whole)
+    user.run("apptainer", "pull", "--force", "back.sif", "library://library/tools/pulled:one")
+    assert user.path("back.sif").read_bytes() == sif
+    user.refused("apptainer", "pull", "--force", "no.sif", "library://lab/pulled:one")
+    log_in(user, token(registry, "read"))
+    user.run("apptainer", "pull", "--force", "back.sif", "library://lab/pulled:one")
+    assert user.path("back.sif").read_bytes() == sif
+    assert "does not exist" in user.refused("apptainer", "pull", "--force", "no.sif", "library://lab/pulled:two")
+
+
+def test_an_image_is_pushed_searched_pulled_and_deleted(user: Workplace, registry: RoadsteadServer) -> None:
+    sif = user.path("it.sif").read_bytes()
+    push_it = ("apptainer", "push", "-U", "it.sif", "library://lab/tools/gromacs:1.0,latest")
+    user.refused(*push_it)
+    log_in(user, token(registry, "read"))
+    assert "may not push" in user.refused(*push_it)
+    log_in(user, token(registry))
+    user.run(*push_it)
+    with registry.http() as http:
+        assert fetch(http, "lab/tools/gromacs", "1.0").digest == fetch(http, "lab/tools/gromacs", "latest").digest
+    found = user.run("apptainer", "search", "groma").out
+    assert "lab/tools/gromacs:" in found, found
+    user.run("apptainer", "pull", "--force", "back.sif", "library://lab/tools/gromacs:1.0")
+    assert user.path("back.sif").read_bytes() == sif
+    user.run("apptainer", "delete", "--force", "library://lab/tools/gromacs:1.0")
+    user.refused("apptainer", "pull", "--force", "no.sif", "library://lab/tools/gromacs:1.0")
+    user.run("apptainer", "pull", "--force", "back.sif", "library://lab/tools/gromacs")
