@@ -16,9 +16,12 @@ from sqlalchemy import Connection, select
 
 from roadstead.access.actor import SYSTEM
 from roadstead.errors import BlobUnknown, ManifestUnknown, ReferenceMissing
-from roadstead.metadata.schema import blob_links, contents, digests, repositories
+from roadstead.metadata.database import Database
+from roadstead.metadata.repositories import PlaceRow, RepositorySelects
+from roadstead.metadata.schema import EPOCH, blob_links, contents, digests, repositories
 from roadstead.oci.digest import Digest
 from roadstead.oci.reference import RepositoryName
+from roadstead.registry.registry import Registry
 from roadstead.registry.rules import Rules
 from roadstead.upkeep.collect import collect
 from tests.rooms.upkeep.house import House, Life
@@ -27,10 +30,13 @@ from tests.support.factories import APP, COPY, Blob, Image, blob, image, push_bl
 T = TypeVar("T")
 Place = tuple[RepositoryName, Digest]
 
+CONVERSION: Final = "converter 1"
 MOMENT: Final = timedelta(microseconds=1)
 NAMES: Final = (APP, COPY)
 BLOBS: Final = tuple(blob(text) for text in "abc")
 IMAGES: Final = (image("b", config="a"), image("c", config="b"), image("a", config="c"))
+DERIVED: Final = {source: image(text, config="a", subject=source) for source, text in zip(IMAGES, "bca", strict=True)}
+"""What a conversion makes of each image: of contents that people push too."""
 BY_DIGEST: Final = {one.digest: one for one in BLOBS}
 
 some_name = strategies.sampled_from(NAMES)
@@ -54,6 +60,7 @@ class LifeOfContent(Life):
         self.promised: dict[Place, datetime] = {}  # the link stays at least until then
         self.touched: dict[Place, datetime] = {}  # the last thing that may have begun its grace anew
         self.manifests: set[tuple[RepositoryName, Image]] = set()
+        self.derived: set[tuple[RepositoryName, Image]] = set()
         self.unlinked: dict[Digest, datetime] = {}  # since when nothing links the content
 
     # --- what may happen
@@ -107,6 +114,40 @@ class LifeOfContent(Life):
             self.manifests.add((name, made))
             self._touch(place for place in named if place in self.links)
 
+    @rule(name=some_name, source=some_image)
+    def derive(self, name: RepositoryName, source: Image) -> None:
+        made = DERIVED[source]
+        try:
+            self.house.run(derive(self.registry, self.house.database, name, source, made))
+        except ManifestUnknown:
+            assert (name, source) not in self.manifests
+            return
+        assert (name, source) in self.manifests
+        self.derived.add((name, made))
+        for place in {(name, one.digest) for one in made.blobs}:
+            if place in self.links:
+                self._touch([place])
+            else:
+                # Nobody relies on it, so that it may be evicted at once; but its manifest keeps it.
+                self._linked(name, place[1])
+                self.promised[place] = self.touched[place] = EPOCH
+
+    @rule(name=some_name, source=some_image)
+    def share(self, name: RepositoryName, source: Image) -> None:
+        """Links as `derive` does, where it does anything."""
+        made = DERIVED[source]
+        try:
+            digest = self.house.run(share(self.registry, self.house.database, name, source))
+        except ManifestUnknown:
+            assert (name, source) not in self.manifests
+            return
+        assert digest in (None, made.digest)
+        if digest is not None:
+            self.derived.add((name, made))
+            for place in {(name, one.digest) for one in made.blobs} - self.links:
+                self._linked(name, place[1])
+                self.promised[place] = self.touched[place] = EPOCH
+
     @rule(name=some_name, made=some_image)
     def delete_manifest(self, name: RepositoryName, made: Image) -> None:
         try:
@@ -115,7 +156,9 @@ class LifeOfContent(Life):
             assert (name, made) not in self.manifests
         else:
             self.manifests.remove((name, made))
-            self._touch(place for one in made.blobs if (place := (name, one.digest)) in self.links)
+            gone = [made, DERIVED[made]] if (name, DERIVED[made]) in self.derived else [made]
+            self.derived.discard((name, DERIVED[made]))
+            self._touch(place for each in gone for one in each.blobs if (place := (name, one.digest)) in self.links)
 
     @rule(data=strategies.data())
     def let_time_pass(self, data: strategies.DataObject) -> None:
@@ -155,7 +198,7 @@ class LifeOfContent(Life):
 
     @invariant()
     def every_manifest_is_there(self) -> None:
-        for name, made in self.manifests:
+        for name, made in self.manifests | self.derived:
             assert self.house.run(self.registry.manifests.get(SYSTEM, name, made.digest)).content == made.content
 
     # --- the model's own
@@ -176,13 +219,30 @@ class LifeOfContent(Life):
             self.touched[place] = self.clock()
 
     def _named(self, place: Place) -> bool:
-        return any(name == place[0] and place[1] in [one.digest for one in made.blobs] for name, made in self.manifests)
+        return any(name == place[0] and place[1] in [one.digest for one in made.blobs] for name, made in self.manifests | self.derived)
 
     def _copies(self, one: Blob) -> int:
         return sum(bytes(content.data) == one.content for content in self.store.medium.values())
 
     def _read_links(self) -> set[Place]:
         return self.house.run(self.house.database.read(partial(_links, APP.project)))
+
+
+async def derive(registry: Registry, database: Database, name: RepositoryName, source: Image, made: Image) -> None:
+    """Record what a conversion has made. Raises ManifestUnknown."""
+    blobs = [one.content for one in made.blobs]
+    await registry.derived.record(await _place(database, name), name, source.digest, CONVERSION, made.content, blobs)
+
+
+async def share(registry: Registry, database: Database, name: RepositoryName, source: Image) -> Digest | None:
+    """Have what was made before. Raises ManifestUnknown."""
+    return await registry.derived.share(await _place(database, name), name, source.digest, CONVERSION)
+
+
+async def _place(database: Database, name: RepositoryName) -> PlaceRow:
+    place = await RepositorySelects(database).place(name)
+    assert place is not None
+    return place
 
 
 def _links(project: str, connection: Connection) -> set[Place]:

@@ -1,6 +1,6 @@
 """A model of what projects use, and of what is refused, to be compared with the registry after every step.
 
-The model counts from first principles: sets of contents, added up anew each time. It knows nothing of entries, reservations or locks.
+"Manifests" are what people have pushed; what is derived of them costs nothing. The model counts from first principles: sets of contents, added up anew each time. It knows nothing of entries, reservations or locks.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from roadstead.metadata import quota_upkeep
 from roadstead.metadata.schema import blob_links, digests, projects, quota_charges, repositories
 from roadstead.oci.digest import Digest
 from roadstead.oci.reference import RepositoryName
+from roadstead.registry.registry import Registry
 from roadstead.registry.rules import Rules
 from roadstead.registry.sizes import LARGEST
 from roadstead.registry.uploads import Body
@@ -26,20 +27,22 @@ from roadstead.upkeep.collect import collect
 from roadstead.upkeep.quotas import compact_entries, recount
 from roadstead.upkeep.uploads import expire_uploads
 from tests.rooms.upkeep.house import House, Life
-from tests.rooms.upkeep.life_of_content import MOMENT, steps_of
+from tests.rooms.upkeep.life_of_content import MOMENT, derive, steps_of
 from tests.support.factories import APP, COPY, VAULT, Blob, Image, blob, body, chunks, image, push_manifest
 
 NAMES: Final = (APP, COPY, VAULT)
 PROJECTS: Final = (APP.project, VAULT.project)
 BLOBS: Final = tuple(blob(text) for text in ("a", "bb", "cccc"))
 IMAGES: Final = (image("bb", config="a"), image("cccc", "bb", config="a"), image("cccc", "cccc", config="bb"))
+DERIVED: Final = {source: image(text, config="a", subject=source) for source, text in zip(IMAGES, ("bb", "cccc", "cccc"), strict=True)}
+"""What a conversion makes of each image: of contents that people push too."""
 SIZES: Final = {one.digest: len(one.content) for one in BLOBS}
 LIMITS: Final = (-1, -1, -1, 0, 3, 7, 12)
 """Few of them are low, or hardly anything would come in."""
 
 some_name = strategies.sampled_from(NAMES)
 some_blob = strategies.sampled_from(BLOBS)
-some_image = strategies.sampled_from(IMAGES)
+some_image = strategies.sampled_from((*IMAGES, *DERIVED.values()))
 
 
 class Pending:
@@ -60,6 +63,7 @@ class LifeOfQuota(Life):
         self.limits = dict.fromkeys(PROJECTS, LARGEST)
         self.links: set[tuple[RepositoryName, Digest]] = set()
         self.manifests: set[tuple[RepositoryName, Image]] = set()
+        self.derived: set[tuple[RepositoryName, Image]] = set()
         self.charged: set[tuple[str, Digest]] = set()
         self.pending: list[Pending] = []
 
@@ -155,7 +159,24 @@ class LifeOfQuota(Life):
             assert whole
             assert not refused
             self.manifests.add((name, made))
+            self.derived.discard((name, made))
             self.charged |= seen
+
+    @rule(data=strategies.data())
+    def derive(self, data: strategies.DataObject) -> None:
+        some = [place for place in _sorted(self.manifests) if place[1] in DERIVED]
+        if not some:
+            return
+        name, source = data.draw(strategies.sampled_from(some))
+        made = DERIVED[source]
+        self.house.run(derive(self.registry, self.house.database, name, source, made))
+        if (name, made) not in self.manifests:
+            self.derived.add((name, made))
+        for one in made.blobs:
+            self.links.add((name, one.digest))
+            # The site pays, unless somebody's manifest waited for it.
+            if any(one in other.blobs for place, other in self.manifests if place == name):
+                self.charged.add((name.project, one.digest))
 
     @rule(name=some_name, made=some_image)
     def push_image(self, name: RepositoryName, made: Image) -> None:
@@ -167,15 +188,19 @@ class LifeOfQuota(Life):
     @rule(data=strategies.data())
     def delete_some_manifest(self, data: strategies.DataObject) -> None:
         if self.manifests:
-            some = sorted(self.manifests, key=lambda place: (str(place[0]), str(place[1].digest)))
-            self.delete_manifest(*data.draw(strategies.sampled_from(some)))
+            self.delete_manifest(*data.draw(strategies.sampled_from(_sorted(self.manifests))))
 
     @rule(name=some_name, made=some_image)
     def delete_manifest(self, name: RepositoryName, made: Image) -> None:
         try:
             self.house.run(self.registry.manifests.delete(SYSTEM, name, made.digest))
         except ManifestUnknown:
-            assert (name, made) not in self.manifests
+            assert (name, made) not in self.manifests | self.derived
+            return
+        if made in DERIVED:
+            self.derived.discard((name, DERIVED[made]))
+        if (name, made) in self.derived:
+            self.derived.remove((name, made))
         else:
             self.manifests.remove((name, made))
             left = self._named(name.project)
@@ -186,10 +211,11 @@ class LifeOfQuota(Life):
         try:
             self.house.run(self.registry.repositories.remove(SYSTEM, name))
         except RepositoryUnknown:
-            assert name not in [place[0] for place in (*self.links, *self.manifests)]
+            assert name not in [place[0] for place in (*self.links, *self.manifests, *self.derived)]
             return
         gone = [made for place, made in self.manifests if place == name]
         self.manifests = {(place, made) for place, made in self.manifests if place != name}
+        self.derived = {(place, made) for place, made in self.derived if place != name}
         self.pending = [upload for upload in self.pending if upload.name != name]
         for digest in [digest for place, digest in self.links if place == name]:
             self._unlinked(name, digest)
@@ -250,6 +276,14 @@ class LifeOfQuota(Life):
                 assert (name, one.digest) not in self.links or (name.project, one.digest) in self.charged
 
     @invariant()
+    def what_is_derived_is_there_while_its_source_is(self) -> None:
+        for name in NAMES:
+            for source, made in DERIVED.items():
+                there = (name, made) in self.manifests | self.derived
+                assert self.house.run(_is_there(self.registry, name, made)) == there
+                assert (name, made) not in self.derived or (name, source) in self.manifests
+
+    @invariant()
     def the_ledger_agrees_with_itself(self) -> None:
         for project_id in self.house.run(self.house.database.read(quota_upkeep.project_ids)):
             assert self.house.run(self.house.database.read(partial(quota_upkeep.discrepancy, project_id=project_id))) is None
@@ -287,6 +321,18 @@ class LifeOfQuota(Life):
 
     def _read_links(self) -> set[tuple[RepositoryName, Digest]]:
         return self.house.run(self.house.database.read(_links))
+
+
+def _sorted(places: set[tuple[RepositoryName, Image]]) -> list[tuple[RepositoryName, Image]]:
+    return sorted(places, key=lambda place: (str(place[0]), str(place[1].digest)))
+
+
+async def _is_there(registry: Registry, name: RepositoryName, made: Image) -> bool:
+    try:
+        await registry.manifests.get(SYSTEM, name, made.digest, count=False)
+    except ManifestUnknown:
+        return False
+    return True
 
 
 def _links(connection: Connection) -> set[tuple[RepositoryName, Digest]]:
