@@ -12,6 +12,7 @@ import typer
 from roadstead.access.actor import SYSTEM, Level, Role
 from roadstead.cli.office import JsonOption, run_at_desk, show
 from roadstead.cli.options import ConfigOption, DataOption
+from roadstead.registry.conversion import ConversionSettings, When, parse_platforms
 
 if TYPE_CHECKING:
     from roadstead.cli.desk import Desk
@@ -202,6 +203,37 @@ def project_quota(
         return
     sizes = {"limit": row.limit, "used": row.used, "stored": row.stored, "uploading": row.uploading}
     table = {"project": row.project, **{key: "none" if size is None else human_size(size) for key, size in sizes.items()}}
+    show(table, as_json=False, columns=tuple(table))
+
+
+@project.command("conversion")
+def project_conversion(
+    name: str,
+    when: Annotated[When | None, typer.Option(help="Convert when an image is pushed, when somebody asks for it, or not at all.")] = None,
+    anonymous: Annotated[bool | None, typer.Option(help="Whether requests without an account start conversions.")] = None,
+    platforms: Annotated[str | None, typer.Option(help="For which platforms of an index: linux/amd64,linux/arm64.")] = None,
+    sif_as_image: Annotated[
+        bool | None, typer.Option(help="Whether clients that only run images get one when they ask for a tag that is a SIF.")
+    ] = None,
+    as_json: JsonOption = False,
+    data: DataOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Show what a project converts, or set what is given of it."""
+    wanted = ConversionSettings(when, anonymous, None if platforms is None else parse_platforms(platforms), sif_as_image)
+
+    async def act(desk: Desk) -> Any:
+        if wanted.columns():
+            await desk.projects.change(SYSTEM, name, conversion=wanted)
+        return await desk.projects.get(SYSTEM, name)
+
+    row = run_at_desk(data, config, act)
+    policy = row.conversion_policy
+    said = {"when": policy.when, "anonymous": policy.anonymous, "sif_as_image": policy.sif_as_image}
+    if as_json:
+        show({"project": row.name, "platforms": policy.platforms, **said}, as_json=True)
+        return
+    table = {"project": row.name, "platforms": ", ".join(policy.platforms), **{key: str(value).lower() for key, value in said.items()}}
     show(table, as_json=False, columns=tuple(table))
 
 

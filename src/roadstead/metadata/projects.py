@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, bindparam, exists, func, literal, select, true, update
@@ -14,18 +12,6 @@ from roadstead.metadata.listing import Fields, Listing, Sort, listed
 from roadstead.metadata.members import covers, held_by
 from roadstead.metadata.schema import accounts, manifests, members, projects, repositories
 from roadstead.metadata.statements import insert_new
-
-
-class ProjectRow(msgspec.Struct, frozen=True):
-    """One live project."""
-
-    id: int
-    name: str
-    public: bool
-    description: str
-    owner_id: int | None
-    created_at: datetime
-    updated_at: datetime | None
 
 
 class ConversionPolicy(msgspec.Struct, frozen=True):
@@ -41,24 +27,43 @@ class ConversionPolicy(msgspec.Struct, frozen=True):
     sif_as_image: bool = True
 
 
+class ProjectRow(msgspec.Struct, frozen=True):
+    """One live project."""
+
+    id: int
+    name: str
+    public: bool
+    description: str
+    owner_id: int | None
+    created_at: datetime
+    updated_at: datetime | None
+    conversion: str
+    anonymous_conversion: bool
+    conversion_platforms: str
+    sif_as_image: bool
+
+    @property
+    def conversion_policy(self) -> ConversionPolicy:
+        """What it converts."""
+        return _policy(self.conversion, self.anonymous_conversion, self.conversion_platforms, self.sif_as_image)
+
+
+def _policy(when: str, anonymous: bool, platforms: str, sif_as_image: bool) -> ConversionPolicy:
+    return ConversionPolicy(when, bool(anonymous), tuple(platforms.split(",")), bool(sif_as_image))
+
+
 class ConversionSelects:
     """The select of a project's conversion policy, for those who ask for what has to be made."""
 
     def __init__(self, database: Database) -> None:
+        columns = (projects.c.conversion, projects.c.anonymous_conversion, projects.c.conversion_platforms, projects.c.sif_as_image)
         mine = (projects.c.id == bindparam("project_id"), projects.c.deleted_at.is_(None))
-        self._policy = database.hot(select(*_CONVERSION).where(*mine))
+        self._policy = database.hot(select(*columns).where(*mine))
 
     async def of_project(self, project_id: int) -> ConversionPolicy | None:
         """The policy of a live project."""
         row = await self._policy.first(project_id=project_id)
-        return None if row is None else _policy(row)
-
-
-_CONVERSION = (projects.c.conversion, projects.c.anonymous_conversion, projects.c.conversion_platforms, projects.c.sif_as_image)
-
-
-def _policy(row: Sequence[Any]) -> ConversionPolicy:
-    return ConversionPolicy(row[0], bool(row[1]), tuple(row[2].split(",")) if row[2] else (), bool(row[3]))
+        return None if row is None else _policy(*row)
 
 
 class ProjectScope(msgspec.Struct, frozen=True):
@@ -177,7 +182,11 @@ def ensure(
     now: datetime,
     description: str = "",
     storage_limit: int | None = None,
+    **values: object,
 ) -> bool:
-    """Add a project unless one of that name is there; say whether it was added. `storage_limit` is in bytes."""
-    values = {"name": name, "public": public, "owner_id": owner_id, "created_at": now, "description": description}
-    return insert_new(connection, projects, {**values, "storage_limit": storage_limit})
+    """Add a project unless one of that name is there; say whether it was added.
+
+    `storage_limit` is in bytes; `values` are columns that otherwise have their defaults.
+    """
+    given = {"name": name, "public": public, "owner_id": owner_id, "created_at": now, "description": description}
+    return insert_new(connection, projects, {**given, "storage_limit": storage_limit, **values})

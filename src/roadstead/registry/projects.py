@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
@@ -23,6 +23,7 @@ from roadstead.metadata.listing import Listing
 from roadstead.metadata.members import MemberRow
 from roadstead.metadata.projects import ProjectDetails, ProjectRow
 from roadstead.oci.reference import RepositoryName
+from roadstead.registry.conversion import ConversionSettings
 from roadstead.registry.quotas import limit_of
 
 _NAME_LIMIT: Final = 128
@@ -39,12 +40,19 @@ class Projects:
         self._clock = clock
 
     async def add(
-        self, actor: Actor, name: str, *, public: bool = False, description: str = "", storage_limit: int | None = None
+        self,
+        actor: Actor,
+        name: str,
+        *,
+        public: bool = False,
+        description: str = "",
+        storage_limit: int | None = None,
+        conversion: ConversionSettings | None = None,
     ) -> ProjectRow:
         """Make a project; who makes it becomes its projectAdmin.
 
         `storage_limit` (bytes; -1 is none) is for administrators to choose, None is the configured one. Raises InvalidName,
-        InvalidAccount, Conflict, Denied.
+        InvalidAccount, InvalidInput, Conflict, Denied.
         """
         present = await self._configuration.present()
         policy.require_on_system(actor, Action.CREATE_PROJECTS, present.project_creation_restriction)
@@ -52,18 +60,18 @@ class Projects:
             policy.require_on_system(actor, Action.ADMINISTER)
         _check_name(name)
         limit = limit_of(present.storage_per_project if storage_limit is None else storage_limit)
-        now = self._clock()
+        now, values = self._clock(), _columns(conversion)
 
         def work(connection: Connection) -> ProjectRow:
             added = projects.ensure(
-                connection, name, public=public, owner_id=actor.account_id, now=now, description=description, storage_limit=limit
+                connection, name, public=public, owner_id=actor.account_id, now=now, description=description, storage_limit=limit, **values
             )
             row = projects.find(connection, name)
             if not added or row is None:
                 raise Conflict(f"There is a project {name!r} already.")
             if actor.account_id is not None and actor.robot is None:
                 members.add(connection, row.id, account_id=actor.account_id, group_id=None, role=Role.PROJECT_ADMIN, now=now)
-            _audit(connection, actor, now, Operation.CREATE, row, "public" if public else "private")
+            _audit(connection, actor, now, Operation.CREATE, row, _said({"": "public" if public else "private", **values}))
             return row
 
         return await self._database.write(work)
@@ -129,16 +137,24 @@ class Projects:
         scope = policy.visible_projects(actor)
         return await self._database.read(lambda connection: projects.visible(connection, scope))
 
-    async def change(self, actor: Actor, name: str | int, *, public: bool | None = None, description: str | None = None) -> None:
-        """Change what is given."""
+    async def change(
+        self,
+        actor: Actor,
+        name: str | int,
+        *,
+        public: bool | None = None,
+        description: str | None = None,
+        conversion: ConversionSettings | None = None,
+    ) -> None:
+        """Change what is given. Raises InvalidInput."""
         row = await self.get(actor, name, Action.CONFIGURE)
-        wanted = {"public": public, "description": description}
+        wanted = {"public": public, "description": description, **_columns(conversion)}
         values = {key: value for key, value in wanted.items() if value is not None}
         now = self._clock()
 
         def work(connection: Connection) -> None:
             projects.change(connection, row.id, now, **values)
-            _audit(connection, actor, now, Operation.UPDATE, row, ", ".join(f"{key}: {value}" for key, value in values.items()))
+            _audit(connection, actor, now, Operation.UPDATE, row, _said(values))
 
         await self._database.write(work)
 
@@ -262,6 +278,14 @@ class Projects:
             _audit_member(connection, actor, now, Operation.DELETE, row, member)
 
         await self._database.write(work)
+
+
+def _columns(conversion: ConversionSettings | None) -> dict[str, Any]:
+    return {} if conversion is None else conversion.columns()
+
+
+def _said(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{key}: {value}" if key else str(value) for key, value in values.items())
 
 
 def _audit(connection: Connection, actor: Actor, at: datetime, action: Operation, row: ProjectRow, detail: str | None = None) -> None:

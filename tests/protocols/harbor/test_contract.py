@@ -11,6 +11,15 @@ from tests.protocols.harbor.conftest import API, PASSWORD, USER
 from tests.protocols.harbor.operations import FIRST
 from tests.support.server import RoadsteadServer
 
+UNSAID = {
+    "public": "false",
+    "conversion": "demand",
+    "anonymous_conversion": "false",
+    "conversion_platforms": "linux/amd64",
+    "sif_as_image": "true",
+}
+"""The metadata of a project of which nobody has said anything."""
+
 
 def code(answer: httpx2.Response) -> str:
     return str(answer.json()["errors"][0]["code"])
@@ -39,12 +48,33 @@ def test_a_project_is_found_at_the_address_that_its_making_says(admin: httpx2.Cl
     location = made.headers["location"]
     assert re.fullmatch(rf"{API}/projects/[0-9]+", location)
     found = admin.get(location.removeprefix(API)).json()
-    assert (found["name"], found["metadata"], found["owner_name"]) == ("at-its-address", {"public": "true"}, "admin")
+    assert (found["name"], found["metadata"], found["owner_name"]) == ("at-its-address", {**UNSAID, "public": "true"}, "admin")
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", found["creation_time"])
     named = admin.post("/projects", json={"project_name": "at-its-name"}, headers={"X-Resource-Name-In-Location": "true"})
     assert named.headers["location"] == f"{API}/projects/at-its-name"
     again = admin.post("/projects", json={"project_name": "at-its-name"})
     assert (again.status_code, code(again)) == (409, "CONFLICT")
+
+
+def test_what_a_project_converts_is_metadata_of_it(admin: httpx2.Client) -> None:
+    said = {
+        "conversion": "push",
+        "anonymous_conversion": "true",
+        "conversion_platforms": "linux/amd64,linux/arm64",
+        "sif_as_image": "false",
+    }
+    assert admin.post("/projects", json={"project_name": "converting", "metadata": said}).status_code == 201
+    metadata = "/projects/converting/metadatas"
+    assert admin.get(metadata).json() == {**UNSAID, **said}
+    assert admin.put("/projects/converting", json={"metadata": {"conversion": "off"}}).status_code == 200
+    assert admin.get(f"{metadata}/conversion").json() == {"conversion": "off"}
+    assert admin.put(f"{metadata}/conversion_platforms", json={"conversion_platforms": "linux/arm64/v8"}).status_code == 200
+    assert admin.post(metadata, json={"sif_as_image": "true"}).status_code == 200
+    assert admin.delete(f"{metadata}/anonymous_conversion").status_code == 200
+    found = admin.get("/projects/converting").json()["metadata"]
+    assert found == {**UNSAID, "conversion": "off", "conversion_platforms": "linux/arm64/v8"}
+    assert admin.delete(f"{metadata}/colour").status_code == 404
+    assert admin.put(f"{metadata}/conversion", json={"conversion": "always"}).status_code == 400
 
 
 def test_digits_are_an_id_unless_they_are_said_to_be_a_name(admin: httpx2.Client) -> None:
@@ -87,6 +117,9 @@ def test_a_listing_that_cannot_be_understood(admin: httpx2.Client, query: str) -
         b'{"project_name": "ok", "metadata": {"public": true}}',
         b'{"project_name": "ok", "metadata": {"public": "perhaps"}}',
         b'{"project_name": "ok", "metadata": {"colour": "red"}}',
+        b'{"project_name": "ok", "metadata": {"conversion": "always"}}',
+        b'{"project_name": "ok", "metadata": {"conversion_platforms": "amd64"}}',
+        b'{"project_name": "ok", "metadata": {"sif_as_image": "1"}}',
         b"\xff",
     ],
 )

@@ -103,6 +103,21 @@ def test_quotas(site: Site) -> None:
     assert "nowhere" in site.refused("project", "quota", "nowhere", "--limit", "1GiB")
 
 
+def test_what_a_project_converts(site: Site) -> None:
+    site.told("project", "add", "climate")
+    first = {"project": "climate", "when": "demand", "anonymous": False, "platforms": ["linux/amd64"], "sif_as_image": True}
+    assert site.told("project", "conversion", "climate") == first
+    wanted = ("--when", "push", "--anonymous", "--platforms", "linux/amd64,linux/arm64", "--no-sif-as-image")
+    changed = {**first, "when": "push", "anonymous": True, "platforms": ["linux/amd64", "linux/arm64"], "sif_as_image": False}
+    assert site.told("project", "conversion", "climate", *wanted) == changed
+    assert site.told("project", "conversion", "climate", "--no-anonymous") == {**changed, "anonymous": False}
+    shown = site.run("project", "conversion", "climate").stdout.splitlines()
+    assert shown[1].split() == ["climate", "linux/amd64,", "linux/arm64", "push", "false", "false"]
+    assert "windows/amd64" in site.refused("project", "conversion", "climate", "--platforms", "windows/amd64")
+    assert "nowhere" in site.refused("project", "conversion", "nowhere", "--when", "off")
+    assert site.run("project", "conversion", "climate", "--when", "always").returncode == 2
+
+
 def test_an_empty_project_is_removed(site: Site) -> None:
     site.told("project", "add", "climate")
     robot = site.told("robot", "add", "ci", "--project", "climate")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from roadstead.access.actor import ANONYMOUS, SYSTEM, Action, Actor, Limits, RobotRights, Role
 from roadstead.access.people import People
@@ -15,14 +16,17 @@ from roadstead.errors import (
     InvalidAccount,
     InvalidInput,
     InvalidName,
+    ManifestUnknown,
     NotFound,
     ProjectUnknown,
     Unauthenticated,
 )
 from roadstead.metadata import members
 from roadstead.metadata.database import Database
-from roadstead.metadata.schema import account_groups, groups
+from roadstead.metadata.projects import ConversionPolicy
+from roadstead.metadata.schema import account_groups, audit_log, groups
 from roadstead.oci.reference import RepositoryName
+from roadstead.registry.conversion import ConversionSettings, When, parse_platforms, parse_when
 from roadstead.registry.listing import Filter, Listing, Match, Page, Sort
 from roadstead.registry.registry import Registry
 from tests.conftest import add_account
@@ -393,3 +397,65 @@ async def test_guests_of_a_path_see_no_members(registry: Registry, admin: Actor,
     for asked in (registry.projects.members_page(user, "vault", EVERYTHING), registry.projects.member_counts(user, "vault")):
         with pytest.raises(Denied):
             await asked
+
+
+# --- what is converted ----------------------------------------------------------------------------------------------------------------
+
+ARM = ConversionSettings(When.PUSH, anonymous=True, platforms=("linux/amd64", "linux/arm64/v8"), sif_as_image=False)
+SET = ConversionPolicy("push", anonymous=True, platforms=("linux/amd64", "linux/arm64/v8"), sif_as_image=False)
+
+
+async def test_a_project_converts_on_demand_for_those_who_are_known_and_for_one_platform(registry: Registry, admin: Actor) -> None:
+    row = await registry.projects.get(admin, "vault")
+    assert row.conversion_policy == ConversionPolicy("demand", anonymous=False, platforms=("linux/amd64",), sif_as_image=True)
+    assert await registry.derived.policy(row.id) == row.conversion_policy
+
+
+async def test_what_a_project_converts_is_set_when_it_is_made_or_later(registry: Registry, database: Database, admin: Actor) -> None:
+    made = await registry.projects.add(admin, "climate", conversion=ARM)
+    assert made.conversion_policy == SET
+    assert await registry.derived.policy(made.id) == SET
+    await registry.projects.change(admin, "climate", conversion=ConversionSettings(when=When.OFF))
+    assert (await registry.projects.get(admin, "climate")).conversion_policy == msgspec.structs.replace(SET, when="off")
+    said = [row.detail for row in await database.read(lambda connection: connection.execute(select(audit_log.c.detail)).all())]
+    assert said[-2:] == [
+        "private, conversion: push, anonymous_conversion: True, conversion_platforms: linux/amd64,linux/arm64/v8, sif_as_image: False",
+        "conversion: off",
+    ]
+
+
+async def test_only_who_configures_a_project_sets_what_it_converts(registry: Registry, admin: Actor, user: Actor) -> None:
+    await registry.projects.add_member(admin, "vault", "ada", Role.MAINTAINER)
+    with pytest.raises(Denied):
+        await registry.projects.change(user, "vault", conversion=ARM)
+    with pytest.raises(Unauthenticated):
+        await registry.projects.change(ANONYMOUS, "library", conversion=ARM)
+    assert (await registry.projects.get(admin, "vault")).conversion == "demand"
+
+
+@pytest.mark.parametrize(
+    "text", ["", ",", "amd64", "linux", "windows/amd64", "linux/AMD64", "linux/arm/7", "linux/arm64/v8/x", "linux/a,b", "linux/\n"]
+)
+def test_what_is_no_platform_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput):
+        parse_platforms(text)
+
+
+def test_platforms_are_few_and_each_is_there_once() -> None:
+    assert parse_platforms("linux/arm64/v8, linux/amd64,linux/arm64/v8,") == ("linux/arm64/v8", "linux/amd64")
+    with pytest.raises(InvalidInput):
+        parse_platforms(",".join(f"linux/a{number}" for number in range(17)))
+
+
+async def test_settings_are_checked_however_they_were_made(registry: Registry, admin: Actor) -> None:
+    with pytest.raises(InvalidInput):
+        await registry.projects.change(admin, "vault", conversion=ConversionSettings(platforms=("linux/amd64,linux/x",)))
+    with pytest.raises(InvalidInput):
+        parse_when("always")
+
+
+async def test_a_project_that_is_gone_converts_nothing(registry: Registry, admin: Actor) -> None:
+    made = await registry.projects.add(admin, "climate")
+    await registry.projects.remove(admin, "climate")
+    with pytest.raises(ManifestUnknown):
+        await registry.derived.policy(made.id)

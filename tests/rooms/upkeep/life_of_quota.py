@@ -1,6 +1,7 @@
 """A model of what projects use, and of what is refused, to be compared with the registry after every step.
 
-"Manifests" are what people have pushed; what is derived of them costs nothing. The model counts from first principles: sets of contents, added up anew each time. It knows nothing of entries, reservations or locks.
+"Manifests" are what people have pushed; what is derived of them costs nothing. The model counts from first principles: sets of contents,
+added up anew each time. It knows nothing of entries, reservations or locks.
 """
 
 from __future__ import annotations

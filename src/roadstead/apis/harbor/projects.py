@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from collections.abc import Mapping
+from typing import Annotated, Final, NamedTuple
 
 from fastapi import Query
 
@@ -12,6 +13,7 @@ from roadstead.apis.harbor.paging import Paged
 from roadstead.apis.harbor.roles import role_ids
 from roadstead.apis.harbor.wire import NOT_OFFERED, Answer, Body, Moment, Nouns, ProjectRef, Segment, without_nul
 from roadstead.errors import InvalidInput, NotFound, NotOffered
+from roadstead.registry.conversion import ConversionSettings, parse_platforms, parse_when
 from roadstead.registry.listing import Filter, Match
 from roadstead.registry.rows import ProjectDetails
 
@@ -27,12 +29,28 @@ FIELDS: Final = {
     "update_time": "updated_at",
 }
 
+# What is said of a project by key, and what is said where nobody has said anything. All but the first are ours.
+_DEFAULTS: Final = {
+    "public": "false",
+    "conversion": "demand",
+    "anonymous_conversion": "false",
+    "conversion_platforms": "linux/amd64",
+    "sif_as_image": "true",
+}
+
 # What Harbor keeps as metadata of a project besides `public`, and the values that ask for nothing that is not so anyhow.
 _WITHOUT_EFFECT: Final = frozenset({"severity", "reuse_sys_cve_allowlist", "retention_id"})
 _SWITCHES: Final = frozenset({"enable_content_trust", "enable_content_trust_cosign", "prevent_vul", "auto_scan", "auto_sbom_generation"})
 _PROXIES: Final = frozenset(
     {"proxy_speed_kb", "max_upstream_conn", "proxy_cache_local_on_not_found", "proxy_referrer_api", "proxy_cache_filter_pattern"}
 )
+
+
+class Said(NamedTuple):
+    """What metadata ask for; None where they say nothing of it."""
+
+    public: bool | None
+    conversion: ConversionSettings
 
 
 class Project(Answer):
@@ -63,12 +81,12 @@ class ProjectReq(Body):
     registry_id: int | None = None
     description: str | None = None
 
-    def wants_public(self) -> bool | None:
-        """Whether it is to be public, said in either of the two ways; None if nothing is said. Raises InvalidInput, NotOffered."""
+    def said(self) -> Said:
+        """What its metadata say, and whether it is to be public in either of the two ways. Raises InvalidInput, NotOffered."""
         if self.registry_id:
             raise NotOffered("This registry has no projects that cache another registry.")
         said = read_metadata(self.metadata or {})
-        return self.public if said is None else said
+        return Said(self.public if said.public is None else said.public, said.conversion)
 
 
 class Deletable(Answer):
@@ -103,21 +121,29 @@ class Summary(Answer):
     quota: SummaryQuota | None = None
 
 
-def read_metadata(metadata: dict[str, str | None]) -> bool | None:
-    """What `public` says. Raises NotOffered for what would have to be done and is not, InvalidInput for what is unknown."""
+def read_metadata(metadata: Mapping[str, str | None]) -> Said:
+    """What metadata ask for. Raises NotOffered for what would have to be done and is not, InvalidInput for what is unknown or senseless."""
     for key, value in metadata.items():
         if key in _SWITCHES | _PROXIES and value not in (None, "", "false", "0", "-1"):
             raise NotOffered(f"This registry does not offer {key!r}.")
-        if key not in _SWITCHES | _PROXIES | _WITHOUT_EFFECT | {"public"}:
+        if key not in _SWITCHES | _PROXIES | _WITHOUT_EFFECT | _DEFAULTS.keys():
             raise InvalidInput(f"There is no metadata {key!r} of a project.")
-    return _flag(metadata.get("public"))
+    when, platforms = metadata.get("conversion"), metadata.get("conversion_platforms")
+    conversion = ConversionSettings(
+        when=parse_when(when) if when else None,
+        anonymous=_flag(metadata, "anonymous_conversion"),
+        platforms=parse_platforms(platforms) if platforms else None,
+        sif_as_image=_flag(metadata, "sif_as_image"),
+    )
+    return Said(_flag(metadata, "public"), conversion)
 
 
-def _flag(value: str | None) -> bool | None:
+def _flag(metadata: Mapping[str, str | None], key: str) -> bool | None:
+    value = metadata.get(key)
     if value in (None, ""):
         return None
     if value not in ("true", "false"):
-        raise InvalidInput("The metadata 'public' is 'true' or 'false'.")
+        raise InvalidInput(f"The metadata {key!r} is 'true' or 'false'.")
     return value == "true"
 
 
@@ -150,9 +176,11 @@ async def project_exists(call: Calling, project_name: Segment) -> None:
 async def add_project(call: Calling, project: ProjectReq) -> None:
     """Make a project; it is private unless it is said to be public."""
     name = project.project_name or ""
-    public = bool(project.wants_public())
+    said, description = project.said(), project.description or ""
     limit = project.storage_limit or None  # 0 is what clients send who mean the configured one
-    made = await call.registry.projects.add(call.actor, name, public=public, description=project.description or "", storage_limit=limit)
+    made = await call.registry.projects.add(
+        call.actor, name, public=bool(said.public), description=description, storage_limit=limit, conversion=said.conversion
+    )
     call.created(f"/projects/{made.name if call.truth('x-resource-name-in-location') else made.id}")
 
 
@@ -166,10 +194,10 @@ async def get_project(call: Calling, project: ProjectRef) -> Project:
 @router.put("/projects/{project}", responses=NOT_OFFERED)
 async def change_project(call: Calling, project: ProjectRef, wanted: ProjectReq) -> None:
     """Change what is given of a project; its name stays."""
-    public = wanted.wants_public()
+    said = wanted.said()
     which = call.project(project)
     row = await call.registry.projects.get(call.actor, which)
-    await call.registry.projects.change(call.actor, which, public=public, description=wanted.description)
+    await call.registry.projects.change(call.actor, which, public=said.public, description=wanted.description, conversion=said.conversion)
     if wanted.storage_limit:
         await call.registry.quotas.set(call.actor, row.name, wanted.storage_limit)
 
@@ -211,7 +239,7 @@ async def project_summary(call: Calling, project: ProjectRef) -> Summary:
 @router.get("/projects/{project}/metadatas")
 @router.get("/projects/{project}/metadatas/", include_in_schema=False)
 async def get_metadata(call: Calling, project: ProjectRef) -> dict[str, str]:
-    """What is said of a project by key; this registry has `public` alone."""
+    """What is said of a project by key: whether it is public, and what it converts."""
     return _metadata(await call.registry.projects.details(call.actor, call.project(project)))
 
 
@@ -241,10 +269,10 @@ async def set_metadata_of(call: Calling, project: ProjectRef, key: Segment, meta
 
 @router.delete("/projects/{project}/metadatas/{key}")
 async def remove_metadata(call: Calling, project: ProjectRef, key: Segment) -> None:
-    """Take a key back: a project that nothing is said of is private."""
-    if key != "public":
+    """Take a key back: what nothing is said of is as by default, a project private."""
+    if key not in _DEFAULTS:
         raise NotFound("The project has no such metadata.")
-    await call.registry.projects.change(call.actor, call.project(project), public=False)
+    await _set_metadata(call, project, {key: _DEFAULTS[key]})
 
 
 async def _quota(call: Call, project: str) -> SummaryQuota:
@@ -255,7 +283,8 @@ async def _quota(call: Call, project: str) -> SummaryQuota:
 async def _set_metadata(call: Call, project: str, metadata: dict[str, str]) -> None:
     for text in (*metadata, *metadata.values()):
         without_nul(text)
-    await call.registry.projects.change(call.actor, call.project(project), public=read_metadata(dict(metadata)))
+    said = read_metadata(metadata)
+    await call.registry.projects.change(call.actor, call.project(project), public=said.public, conversion=said.conversion)
 
 
 async def written(call: Call, rows: list[ProjectDetails]) -> list[Project]:
@@ -282,4 +311,11 @@ def _project(row: ProjectDetails, roles: frozenset[Role]) -> Project:
 
 
 def _metadata(row: ProjectDetails) -> dict[str, str]:
-    return {"public": str(row.public).lower()}
+    policy = row.conversion_policy
+    return {
+        "public": str(row.public).lower(),
+        "conversion": policy.when,
+        "anonymous_conversion": str(policy.anonymous).lower(),
+        "conversion_platforms": ",".join(policy.platforms),
+        "sif_as_image": str(policy.sif_as_image).lower(),
+    }
