@@ -6,6 +6,7 @@ import asyncio
 import gc
 import multiprocessing
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -31,6 +32,11 @@ from roadstead.settings import Settings
 _STOP_SECONDS = 10
 _LAST_YEAR = timedelta(days=365)
 _BUFFER = 64 * 1024  # bytes that a connection may hold for a slow client; the default of 408 KiB takes 0.3 GB for 500 stalled pulls
+_CONNECTIONS = 4096
+"""Connections that one worker takes at a time; what comes then waits in the kernel, /health/live too. Granian's own number is 1024 by the
+number of workers, which clients that wait for a conversion (`Patience.waiters` of each worker, at most) would use up."""
+_BACKLOG = 2048
+_FILES = 65536  # a service manager gives 1024 to begin with, which fewer connections would use up
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
 
 
@@ -38,6 +44,7 @@ def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT."""
     source = settings.tls_source
     _require_free(settings)
+    _allow_files()
     with _memory_folder() as folder:
         identity = _identified(source, folder) if source else None
         # Only now, as the metrics library looks for its folder when it is imported.
@@ -115,6 +122,8 @@ def _server(settings: Settings, identity: Identity | None = None) -> PatientServ
         port=port,
         interface=Interfaces.ASGI,
         workers=settings.workers,
+        backlog=_BACKLOG,
+        backpressure=_CONNECTIONS,
         loop=Loops.uvloop,
         # On a plain port a TLS hello must be answered "HTTP/1.1 400": docker's containerd store falls back to http only then.
         # With TLS the client says in the handshake which version it speaks.
@@ -141,6 +150,14 @@ def _require_free(settings: Settings) -> None:
             probe.bind(address)
     except OSError as error:
         raise Misconfigured(f"Cannot listen on {settings.listen}: {error.strerror or error}.") from error
+
+
+def _allow_files() -> None:
+    """As many open files as this user may have, and no more than are of use; children inherit it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _greet(settings: Settings, password: str | None) -> None:
