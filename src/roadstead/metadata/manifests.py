@@ -246,3 +246,10 @@ def content_by_tag(connection: Connection, repository_id: int, tag: TagName) -> 
         .where(tags.c.repository_id == repository_id, tags.c.name == tag, tags.c.deleted_at.is_(None))
     )
     return connection.execute(statement).scalar()
+
+
+def content_by_digest(connection: Connection, repository_id: int, digest: Digest) -> tuple[str, bytes] | None:
+    """The media type and the bytes of a live manifest."""
+    here = (manifests.c.repository_id == repository_id, manifests.c.digest == digest, _LIVE)
+    row = connection.execute(select(manifests.c.media_type, manifests.c.content).where(*here)).first()
+    return None if row is None else (row[0], row[1])

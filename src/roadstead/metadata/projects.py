@@ -11,7 +11,7 @@ from roadstead.metadata.database import Database
 from roadstead.metadata.listing import Fields, Listing, Sort, listed
 from roadstead.metadata.members import covers, held_by
 from roadstead.metadata.schema import accounts, manifests, members, projects, repositories
-from roadstead.metadata.statements import insert_new
+from roadstead.metadata.statements import Prepared, insert_new
 
 
 class ConversionPolicy(msgspec.Struct, frozen=True):
@@ -52,18 +52,28 @@ def _policy(when: str, anonymous: bool, platforms: str, sif_as_image: bool) -> C
     return ConversionPolicy(when, bool(anonymous), tuple(platforms.split(",")), bool(sif_as_image))
 
 
+_OF_PROJECT = select(
+    projects.c.conversion, projects.c.anonymous_conversion, projects.c.conversion_platforms, projects.c.sif_as_image
+).where(projects.c.id == bindparam("project_id"), projects.c.deleted_at.is_(None))
+_POLICY = Prepared(_OF_PROJECT)
+
+
 class ConversionSelects:
     """The select of a project's conversion policy, for those who ask for what has to be made."""
 
     def __init__(self, database: Database) -> None:
-        columns = (projects.c.conversion, projects.c.anonymous_conversion, projects.c.conversion_platforms, projects.c.sif_as_image)
-        mine = (projects.c.id == bindparam("project_id"), projects.c.deleted_at.is_(None))
-        self._policy = database.hot(select(*columns).where(*mine))
+        self._policy = database.hot(_OF_PROJECT)
 
     async def of_project(self, project_id: int) -> ConversionPolicy | None:
         """The policy of a live project."""
         row = await self._policy.first(project_id=project_id)
         return None if row is None else _policy(*row)
+
+
+def conversion_policy(connection: Connection, project_id: int) -> ConversionPolicy | None:
+    """The conversion policy of a live project."""
+    row = _POLICY.first(connection, {"project_id": project_id})
+    return None if row is None else _policy(*row)
 
 
 class ProjectScope(msgspec.Struct, frozen=True):

@@ -29,7 +29,7 @@ from roadstead.registry.pulls import PullCounter, resource
 from roadstead.registry.quotas import charge_named
 from roadstead.registry.repositories import Repositories
 from roadstead.registry.rules import Rules
-from roadstead.registry.seams import Seams
+from roadstead.registry.seams import PushedManifest, Seams
 
 TAGS_LIMIT = 100
 _MISSING_SHOWN = 20
@@ -171,6 +171,9 @@ class Manifests:
         events.add(connection, *log)
         audit.add(connection, *said)
         charge_named(connection, place, manifest_id, now)
+        if self._seams.push_follower is not None and push.tags:
+            pushed = PushedManifest(place.project_id, repository_id, push.name, push.digest, push.manifest)
+            self._seams.push_follower.tagged(connection, pushed)
 
     def _references(self, connection: Connection, repository_id: int, manifest: Manifest) -> tuple[ReferenceRow, ...]:
         """What the manifest refers to, with the contents that the repository sees.

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
+from sqlalchemy import Connection
 
 from roadstead.access.actor import Actor
 from roadstead.content.store import Opened, Span
@@ -25,6 +26,16 @@ class OpenBlob(msgspec.Struct, frozen=True):
     size: int
     span: Span | None
     content: Opened
+
+
+class PushedManifest(msgspec.Struct, frozen=True):
+    """A manifest that was pushed by one or more tags."""
+
+    project_id: int
+    repository_id: int
+    name: RepositoryName
+    digest: Digest
+    manifest: Manifest
 
 
 class MissingContentSource(Protocol):
@@ -60,6 +71,13 @@ class PushGate(Protocol):
         """Return to let it in. Raises GateRefused with the reason."""
 
 
+class PushFollower(Protocol):
+    """Told of tags that point to a manifest from now on, in the push's own transaction: what is to follow is written there or never."""
+
+    def tagged(self, connection: Connection, pushed: PushedManifest) -> None:
+        """Write down what follows. What it raises undoes the push."""
+
+
 class PullGate(Protocol):
     """Asked at every pull, on every door, after the policy: signature policy, quarantine."""
 
@@ -77,3 +95,4 @@ class Seams(msgspec.Struct, frozen=True):
     resolver: ReferenceResolver | None = None
     push_gate: PushGate | None = None
     pull_gate: PullGate | None = None
+    push_follower: PushFollower | None = None

@@ -75,10 +75,16 @@ class Conversions:
 
     def wanted(self, place: PlaceRow, name: RepositoryName, source: Digest, form: Form) -> Wanted:
         """The image whose manifest is `source` in another form, by the conversion of today. Raises NotConvertible where there is none."""
-        maker = self._makers.get(form)
-        if maker is None or place.repository_id is None:
+        if place.repository_id is None:
             raise NotConvertible
-        return Wanted(form, place.project_id, place.repository_id, str(name), str(source), maker.identity(source))
+        return self.wanted_in(place.project_id, place.repository_id, name, source, form)
+
+    def wanted_in(self, project_id: int, repository_id: int, name: RepositoryName, source: Digest, form: Form) -> Wanted:
+        """As `wanted`, where the place is known by its ids."""
+        maker = self._makers.get(form)
+        if maker is None:
+            raise NotConvertible
+        return Wanted(form, project_id, repository_id, str(name), str(source), maker.identity(source))
 
     async def ensure(self, actor: Actor, place: PlaceRow, policy: ConversionPolicy, several: Sequence[Wanted]) -> list[Digest]:
         """What each of them is in its other form, all of it there.

@@ -15,6 +15,7 @@ from roadstead.sif.conversions import Conversions, Patience
 from roadstead.sif.convert import Conversion
 from roadstead.sif.forms import Form
 from roadstead.sif.makers import Maker, SifMaker, Stock
+from roadstead.sif.on_push import OnPush
 from roadstead.sif.orders import Means
 from roadstead.sif.remade import Remade
 from roadstead.sif.virtual import VirtualTags
@@ -42,7 +43,7 @@ class SifRoom:
 
     def seams(self) -> Seams:
         """What goes into the registry that users see."""
-        return Seams(missing_content=self.remade, resolver=self.virtual)
+        return Seams(missing_content=self.remade, resolver=self.virtual, push_follower=OnPush(self.conversions))
 
     def kind(self, at_once: int, made: Callable[[], Awaitable[object]]) -> Kind:
         """The kind of job that converts, so many of them at once; `made` is called when one has taken new room in the store."""

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import Connection
 
 from roadstead.access.actor import Actor
 from roadstead.content.memory import pieces
 from roadstead.content.store import Span, Stream
-from roadstead.errors import BlobUnknown, GateRefused, InsufficientScope, ManifestUnknown, ProjectUnknown, Unauthenticated
+from roadstead.errors import BlobUnknown, GateRefused, InsufficientScope, ManifestUnknown, ProjectUnknown, StoreFailed, Unauthenticated
 from roadstead.metadata.manifests import ManifestRow
 from roadstead.metadata.repositories import PlaceRow
 from roadstead.oci.digest import Digest
 from roadstead.oci.manifest import Manifest
 from roadstead.oci.reference import Reference, RepositoryName, TagName
-from roadstead.registry.seams import OpenBlob, Seams, SpanOf
+from roadstead.registry.seams import OpenBlob, PushedManifest, Seams, SpanOf
 from tests.conftest import MakeRegistry
 from tests.support.factories import APP, COPY, VAULT, blob, image, narrowed, push_blob, push_image, push_manifest, read_blob
 
@@ -204,6 +205,32 @@ async def test_the_push_gate_is_asked_before_anything_is_recorded(make_registry:
     assert (await registry.manifests.get(admin, APP, LATEST)).digest == PUSHED.digest
     with pytest.raises(ManifestUnknown):
         await registry.manifests.get(admin, APP, bad.digest)
+
+
+class Diary:
+    """A follower that writes down what it is told, and may refuse."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str]] = []
+        self.refuses = False
+
+    def tagged(self, connection: Connection, pushed: PushedManifest) -> None:
+        self.told.append((pushed.name, pushed.digest))
+        if self.refuses:
+            raise StoreFailed
+
+
+async def test_who_follows_pushes_is_told_of_tags_in_the_pushs_transaction(make_registry: MakeRegistry, admin: Actor) -> None:
+    diary = Diary()
+    registry = make_registry(seams=Seams(push_follower=diary))
+    await push_image(registry, admin, APP, PUSHED)
+    assert diary.told == []
+    await push_manifest(registry, admin, APP, PUSHED, "a", "b")
+    assert diary.told == [(APP, PUSHED.digest)]
+    diary.refuses = True
+    with pytest.raises(StoreFailed):
+        await push_manifest(registry, admin, APP, PUSHED, "c")
+    assert await registry.tags.names(admin, APP, "", 10) == ["a", "b"]
 
 
 async def test_the_pull_gate_is_asked_at_every_pull(make_registry: MakeRegistry, admin: Actor) -> None:

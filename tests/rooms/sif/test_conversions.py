@@ -371,3 +371,52 @@ async def test_evicted_content_is_made_again_when_its_blob_is_asked_for(house: H
         assert await house.registry.blobs.size(admin, APP, layer.digest) == layer.size
         with pytest.raises(BlobUnknown):
             await read_blob(house.registry, admin, APP, Digest.of(b"unheard of"))
+
+
+# --- on push ------------------------------------------------------------------------------------------------------------------------
+
+
+async def test_what_a_tag_points_to_is_converted_when_it_is_pushed(house: House, admin: Actor) -> None:
+    await house.decide("library", ConversionPolicy(when="push"))
+    await push_image(house.registry, admin, APP, ONE)
+    assert await house.jobs() == []
+    await push_manifest(house.registry, admin, APP, ONE, "1")
+    (job,) = await house.jobs()
+    async with house.work():
+        assert (await house.ended(job.id)).state == "succeeded"
+    assert (await get(house, ANONYMOUS, "1.sif")).content == made_of(house, ONE)
+    await push_manifest(house.registry, admin, APP, ONE, "2")
+    assert len(await house.jobs()) == 1
+
+
+async def test_of_a_pushed_index_the_projects_platforms_are_converted(house: House, admin: Actor) -> None:
+    await house.decide("library", ConversionPolicy(when="push"))
+    await push_index(house.registry, admin, APP, "1", arm64=TWO, amd64=ONE)
+    assert [msgspec.json.decode(job.payload)["source"] for job in await house.jobs()] == [str(ONE.digest)]
+
+
+async def test_who_waits_for_a_pushed_image_hastens_its_conversion(open_house: Open, admin: Actor) -> None:
+    async with open_house(Patience(seconds=0.01)) as house:
+        await house.decide("library", ConversionPolicy(when="push"))
+        await push_image(house.registry, admin, APP, ONE, "1")
+        (before,) = await house.jobs()
+        with pytest.raises(NotReady):
+            await get(house, admin, "1.sif")
+        (after,) = await house.jobs()
+        assert (before.id, before.priority) == (after.id, 0)
+        assert after.priority > 0
+
+
+@pytest.mark.parametrize("when", ["demand", "off"])
+async def test_nothing_follows_a_push_where_the_project_does_not_want_it(house: House, admin: Actor, when: str) -> None:
+    await house.decide("library", ConversionPolicy(when=when))
+    await push_image(house.registry, admin, APP, ONE, "1")
+    assert await house.jobs() == []
+
+
+async def test_sifs_and_artifacts_are_not_converted_on_push(house: House, admin: Actor) -> None:
+    await house.decide("library", ConversionPolicy(when="push"))
+    await push_image(house.registry, admin, APP, SIF, "sif")
+    await push_index(house.registry, admin, APP, "sifs", amd64=SIF)
+    await push_index(house.registry, admin, APP, "elsewhere", s390x=ONE)
+    assert await house.jobs() == []
