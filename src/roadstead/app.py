@@ -46,6 +46,7 @@ from roadstead.sif.compression import Compression
 from roadstead.sif.conversions import Patience
 from roadstead.sif.convert import Conversion
 from roadstead.sif.forms import Form
+from roadstead.sif.gate import SifGate
 from roadstead.sif.limits import Limits
 from roadstead.sif.makers import Maker
 from roadstead.sif.orders import Means
@@ -95,7 +96,9 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
         stack.push_async_callback(queue.close)
         plain = Registry(database, store, settings.rules(), configuration=access.configuration)
         sif = SifRoom(database, plain, queue, _makers(settings, database, store), system_clock, _patience(settings))
-        registry = Registry(database, store, settings.rules(), sif.seams(), configuration=access.configuration)
+        gate = SifGate(database, store, system_clock, accept_damaged=settings.accept_damaged_sif)
+        seams = msgspec.structs.replace(sif.seams(), push_gate=gate)
+        registry = Registry(database, store, settings.rules(), seams, configuration=access.configuration)
         yield System(settings, database, store, access, registry, queue, Jobs(database), sif)
 
 

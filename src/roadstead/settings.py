@@ -84,6 +84,9 @@ class Settings(BaseSettings):
     accept_absent_content: bool = Field(
         default=False, description="Accept manifests whose layers, configuration or manifests are not in the repository (sparse images)."
     )
+    accept_damaged_sif: bool = Field(
+        default=False, description="Accept SIF images that are damaged: what is wrong is shown with them. Default: such a push is refused."
+    )
     create_projects_on_push: bool = Field(
         default=False, description="Let an administrator's push make the project that it names, as a private one."
     )

@@ -13,14 +13,14 @@ from functools import partial
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Select, and_, case, false, func, literal, or_, select, text, tuple_
+from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, case, exists, false, func, literal, or_, select, text, tuple_
 
 from roadstead.errors import InvalidInput
 from roadstead.metadata.listing import Fields, Filter, Listing, Match, Sort, Values, listed, matches
-from roadstead.metadata.schema import IS_LIVE_INDEX, blob_links, contents, manifest_references, manifests, tags
+from roadstead.metadata.schema import IS_LIVE_INDEX, blob_links, contents, manifest_references, manifests, sif_facts, tags
 from roadstead.metadata.statements import batched
 from roadstead.oci import media_type
-from roadstead.oci.artifact_type import BY_CONFIG
+from roadstead.oci.artifact_type import BY_CONFIG, SIF
 from roadstead.oci.digest import Digest
 
 LISTED_CONTENT: Final = 64 * 1024
@@ -153,10 +153,43 @@ def _by_type(asked: Filter) -> ColumnElement[bool]:
 
 def _is_of_type(kind: str) -> ColumnElement[bool]:
     """As `artifact_type.kind_of`, in SQL."""
+    if kind.upper() == SIF:
+        return _is_sif()
     known = [config for config, name in BY_CONFIG.items() if name == kind.upper()]
     named = matches(manifests.c.artifact_type, Filter("type", Match.CONTAINS, (f".{kind}.config.",)))
     of_config = or_(manifests.c.artifact_type.in_(known), and_(named, manifests.c.artifact_type.not_in(BY_CONFIG)))
-    return or_(of_config, _IS_INDEX) if kind.upper() == "IMAGE" else and_(of_config, ~_IS_INDEX)
+    of_kind = or_(of_config, _IS_INDEX) if kind.upper() == "IMAGE" else and_(of_config, ~_IS_INDEX)
+    return and_(of_kind, ~_is_sif())
+
+
+_parts = manifests.alias("parts")
+_named = manifest_references.alias("named")
+
+
+def _is_sif() -> ColumnElement[bool]:
+    """Whether a manifest is one of a SIF, or an index of nothing else."""
+    parts = (
+        exists()
+        .where(_named.c.manifest_id == manifests.c.id, _named.c.role == "manifest")
+        .where(_parts.c.repository_id == manifests.c.repository_id, _parts.c.digest == _named.c.digest, _parts.c.deleted_at.is_(None))
+    )
+    of_sifs = and_(parts.where(_holds_sif(_parts)), ~parts.where(~_holds_sif(_parts)))
+    return or_(and_(~_IS_INDEX, _holds_sif(manifests)), and_(_IS_INDEX, of_sifs))
+
+
+def _holds_sif(table: FromClause) -> ColumnElement[bool]:
+    """Whether a manifest has the config of a SIF, or a layer that is known to be one."""
+    layers = exists().where(
+        manifest_references.c.manifest_id == table.c.id,
+        manifest_references.c.role == "layer",
+        sif_facts.c.content_id == manifest_references.c.content_id,
+    )
+    return or_(func.coalesce(table.c.artifact_type, "") == media_type.SIF_CONFIG, layers)
+
+
+def sifs(connection: Connection, manifest_ids: Collection[int]) -> set[int]:
+    """Those of these manifests that are of a SIF, or an index of nothing else."""
+    return {row[0] for row in connection.execute(select(manifests.c.id).where(manifests.c.id.in_(manifest_ids), _is_sif()))}
 
 
 def _by_label(_asked: Filter) -> ColumnElement[bool]:

@@ -22,6 +22,7 @@ from roadstead.metadata.schema import (
     manifests,
     projects,
     repositories,
+    sif_facts,
 )
 from roadstead.metadata.statements import Prepared, batched, insert_id, insert_new
 from roadstead.oci.digest import Digest
@@ -310,5 +311,6 @@ def take_doomed(connection: Connection, doomed_before: datetime, limit: int) -> 
 
 
 def forget(connection: Connection, content_id: int) -> None:
-    """Remove the row of a content whose bytes have been deleted."""
+    """Remove the row of a content whose bytes have been deleted, and what is known of it."""
+    connection.execute(delete(sif_facts).where(sif_facts.c.content_id == content_id))
     connection.execute(delete(contents).where(contents.c.id == content_id, contents.c.state == "deleting"))

@@ -8,11 +8,12 @@ from typing import Final
 from roadstead.oci import media_type as types
 
 UNKNOWN: Final = "UNKNOWN"
+SIF: Final = "SIF"
 
 BY_CONFIG: Final = {
     types.OCI_CONFIG: "IMAGE",
     types.DOCKER_CONFIG: "IMAGE",
-    types.SIF_CONFIG: "SIF",
+    types.SIF_CONFIG: SIF,
     "application/vnd.cncf.helm.config.v1+json": "CHART",
     "application/vnd.wasm.config.v1+json": "WASM",
     "application/vnd.wasm.config.v0+json": "WASM",

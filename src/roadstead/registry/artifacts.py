@@ -12,14 +12,14 @@ from sqlalchemy import Connection
 
 from roadstead.access.actor import Action, Actor
 from roadstead.errors import InvalidManifest, NotFound
-from roadstead.metadata import artifacts, manifests, tags
+from roadstead.metadata import artifacts, facts, manifests, tags
 from roadstead.metadata.artifacts import AccessoryRow, ArtifactRow, ConfigRow
 from roadstead.metadata.database import Database
 from roadstead.metadata.listing import Listing
 from roadstead.metadata.repositories import PlaceRow
 from roadstead.metadata.tags import TagDetail
 from roadstead.oci import media_type
-from roadstead.oci.artifact_type import accessory_kind, kind_of
+from roadstead.oci.artifact_type import SIF, accessory_kind, kind_of
 from roadstead.oci.digest import Digest
 from roadstead.oci.manifest import Manifest, parse_manifest
 from roadstead.oci.reference import Reference, RepositoryName
@@ -54,8 +54,8 @@ class Accessory(msgspec.Struct, frozen=True):
 class Artifact(msgspec.Struct, frozen=True):
     """One artifact. `size` (bytes) is that of manifest, config and layers, and of all that an index names.
 
-    `media_type` is the manifest's, `config_type` its config's; `attributes` is what the config says, `children` what an index names: None
-    and () in a list where manifest or config are too large to be read along.
+    `media_type` is the manifest's, `config_type` its config's; `attributes` is what the config says, or a SIF of itself, `children`
+    what an index names: None and () in a list where manifest, config or that are too large to be read along.
     """
 
     id: int
@@ -84,6 +84,8 @@ class _Around(msgspec.Struct, frozen=True):
     tags: Mapping[int, Sequence[TagDetail]]
     accessories: Mapping[int, Sequence[AccessoryRow]]
     configs: Mapping[int, ConfigRow]
+    sifs: Collection[int]
+    facts: Mapping[int, str]
     ids: Mapping[str, int]
 
 
@@ -108,7 +110,8 @@ class Artifacts:
         def work(connection: Connection) -> tuple[Sequence[ArtifactRow], int, dict[int, Manifest], _Around]:
             rows, total = artifacts.page(connection, repository_id, listing)
             parsed = _parsed(rows)
-            return rows, total, parsed, _around(connection, repository_id, rows, parsed, accessories=accessories)
+            around = _around(connection, repository_id, rows, parsed, accessories=accessories, limit=LISTED_LIMIT)
+            return rows, total, parsed, around
 
         rows, total, parsed, around = await self._database.read(work)
         made = [self._artifact(place, name, row, parsed.get(row.id), around, LISTED_LIMIT) for row in rows]
@@ -178,13 +181,15 @@ class Artifacts:
         config = around.configs.get(row.id)
         image = config_type in (media_type.OCI_CONFIG, media_type.DOCKER_CONFIG)
         said = await self._configs.attributes(config, image=image, limit=limit) if config and config_type else None
+        if row.id in around.facts:
+            said = msgspec.json.decode(around.facts[row.id], type=Attributes)
         return Artifact(
             id=row.id,
             project_id=place.project_id,
             repository_id=row.repository_id,
             repository=name,
             digest=row.digest,
-            kind=kind_of(row.media_type, config_type or row.artifact_type),
+            kind=SIF if row.id in around.sifs else kind_of(row.media_type, config_type or row.artifact_type),
             media_type=row.media_type,
             config_type=config_type,
             artifact_type=row.artifact_type,
@@ -225,7 +230,13 @@ def _parsed(rows: Sequence[ArtifactRow]) -> dict[int, Manifest]:
 
 
 def _around(
-    connection: Connection, repository_id: int, rows: Sequence[ArtifactRow], parsed: Mapping[int, Manifest], *, accessories: bool
+    connection: Connection,
+    repository_id: int,
+    rows: Sequence[ArtifactRow],
+    parsed: Mapping[int, Manifest],
+    *,
+    accessories: bool,
+    limit: int | None = None,
 ) -> _Around:
     ids = [row.id for row in rows]
     speaking = artifacts.accessories_of(connection, repository_id, {row.id: row.digest for row in rows}) if accessories else {}
@@ -236,6 +247,8 @@ def _around(
         tags=tags.newest_of(connection, ids, artifacts.SHOWN),
         accessories=speaking,
         configs=artifacts.configs(connection, repository_id, ids),
+        sifs=artifacts.sifs(connection, ids),
+        facts=facts.of_manifests(connection, repository_id, ids, limit),
         ids=artifacts.ids_of(connection, repository_id, named),
     )
 

@@ -121,8 +121,8 @@ class Manifests:
     ) -> Pushed:
         """Record a manifest and let its tags point to it, all or nothing.
 
-        Raises InvalidManifest, ManifestTooLarge, TooManyTags, DigestMismatch, ReferenceMissing, GateRefused, QuotaExceeded (content that
-        was freed counts again) and what `locate` raises.
+        Raises InvalidManifest, ManifestTooLarge, TooManyTags, DigestMismatch, ReferenceMissing, GateRefused, InvalidSif, QuotaExceeded
+        (content that was freed counts again) and what `locate` raises.
         """
         place = await self._repositories.locate(actor, name, Action.PUSH)
         if len(also_tag) > TAGS_LIMIT:
@@ -130,7 +130,7 @@ class Manifests:
         manifest = parse_manifest(content, content_type)
         digest = _digest(reference, content)
         if self._seams.push_gate is not None:
-            await self._seams.push_gate.check(actor, name, manifest, content)
+            await self._seams.push_gate.check(actor, place, name, manifest, content)
         named = () if isinstance(reference, Digest) else (reference,)
         push = _Push(actor, name, place, digest, manifest, content, tuple(dict.fromkeys((*named, *also_tag))))
         try:

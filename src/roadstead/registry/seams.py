@@ -65,10 +65,10 @@ class ReferenceResolver(Protocol):
 
 
 class PushGate(Protocol):
-    """Asked before a manifest is recorded. Bounded: it reads the manifest, not its layers."""
+    """Asked before a manifest is recorded. Bounded: it reads the manifest, and of its layers no more than a few small pieces."""
 
-    async def check(self, actor: Actor, name: RepositoryName, manifest: Manifest, content: bytes) -> None:
-        """Return to let it in. Raises GateRefused with the reason."""
+    async def check(self, actor: Actor, place: PlaceRow, name: RepositoryName, manifest: Manifest, content: bytes) -> None:
+        """Return to let it in. Raises GateRefused with the reason, or InvalidInput for what is damaged."""
 
 
 class PushFollower(Protocol):

@@ -71,7 +71,7 @@ class Gate:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    async def check(self, actor: Actor, name: RepositoryName, manifest: Manifest, content: bytes) -> None:
+    async def check(self, actor: Actor, place: PlaceRow, name: RepositoryName, manifest: Manifest, content: bytes) -> None:
         self.asked.append(f"push {Digest.of(content)}")
         self._judge(any(layer.digest == blob("bad").digest for layer in manifest.layers))
 

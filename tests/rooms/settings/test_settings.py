@@ -29,6 +29,7 @@ EXAMPLES: dict[str, tuple[str, str, Any]] = {
     "tls_directory": ("/etc/roadstead/tls", '"/etc/roadstead/tls"', Path("/etc/roadstead/tls")),
     "trusted_proxies": ("10.0.0.0/8, ::1", '["10.0.0.0/8", "::1"]', ("10.0.0.0/8", "::1")),
     "accept_absent_content": ("true", "true", True),
+    "accept_damaged_sif": ("true", "true", True),
     "create_projects_on_push": ("1", "true", True),
     "upload_lifetime_hours": ("1.5", "1.5", 1.5),
     "body_timeout_seconds": ("5", "5", 5.0),

@@ -1,0 +1,77 @@
+"""The gate before a push: a SIF is looked into before a manifest that names it is recorded, and what it says of itself is kept."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+import msgspec
+
+from roadstead.access.actor import Actor
+from roadstead.access.clock import Clock
+from roadstead.content.store import ContentStore
+from roadstead.errors import InvalidManifest, InvalidSif, StoreFailed
+from roadstead.metadata import facts as fact_rows
+from roadstead.metadata.contents import BlobRow, BlobSelects
+from roadstead.metadata.database import Database
+from roadstead.metadata.repositories import PlaceRow
+from roadstead.oci.descriptor import Descriptor
+from roadstead.oci.manifest import Manifest
+from roadstead.oci.media_type import SIF_LAYER_TYPES
+from roadstead.oci.reference import RepositoryName
+from roadstead.sif.facts import Facts, read_facts
+from roadstead.sif.inputs import stored_input
+
+MOST_SIFS: Final = 64
+"""So many SIFs may one manifest name: each of them is read while the client waits."""
+
+
+class SifGate:
+    """A `registry.seams.PushGate`. A manifest that names no SIF costs a look at its media types.
+
+    A content is read once: its facts are kept, and asked for when it is pushed again. With `accept_damaged` a file that is no sound SIF is
+    let in, and what is wrong with it is kept as a fact.
+    """
+
+    def __init__(self, database: Database, store: ContentStore, clock: Clock, *, accept_damaged: bool = False) -> None:
+        self._database = database
+        self._store = store
+        self._clock = clock
+        self._accept_damaged = accept_damaged
+        self._blobs = BlobSelects(database)
+
+    async def check(self, actor: Actor, place: PlaceRow, name: RepositoryName, manifest: Manifest, content: bytes) -> None:
+        """Return to let it in. Raises InvalidSif with what is wrong with a SIF, and InvalidManifest for one of another size than it says.
+
+        What is not in the repository is passed over: whether it may be missing is decided by who records the manifest.
+        """
+        layers = [layer for layer in manifest.layers if layer.media_type in SIF_LAYER_TYPES]
+        if not layers or place.repository_id is None:
+            return
+        if len(layers) > MOST_SIFS:
+            raise InvalidManifest(f"The manifest names {len(layers)} SIF images; at most {MOST_SIFS} are taken in one.")
+        for layer in layers:
+            blob = await self._blobs.find(place.repository_id, layer.digest)
+            if blob is not None:
+                await self._check(layer, blob)
+
+    async def _check(self, layer: Descriptor, blob: BlobRow) -> None:
+        if layer.size != blob.size:
+            raise InvalidManifest(f"The manifest says that {layer.digest} has {layer.size} bytes; it has {blob.size}.")
+        known = await self._database.read(partial(fact_rows.find, content_id=blob.content_id))
+        facts = msgspec.json.decode(known, type=Facts) if known is not None else await self._read(blob)
+        if facts.damaged is not None and not self._accept_damaged:
+            raise InvalidSif(facts.damaged)
+        if known is None:
+            text = msgspec.json.encode(facts).decode()
+            # Not durable: what is lost is read again.
+            await self._database.write(partial(fact_rows.record, content_id=blob.content_id, facts=text, now=self._clock()), durable=False)
+
+    async def _read(self, blob: BlobRow) -> Facts:
+        """The facts of a content. One that is damaged says so; its manifest is judged by who asked."""
+        if blob.store != self._store.name:
+            raise StoreFailed(f"The bytes of the image lie in a store of kind {blob.store!r}, which this process does not use.")
+        try:
+            return await read_facts(stored_input(self._store, blob.key, blob.size).read, blob.size)
+        except InvalidSif as reason:
+            return Facts(size=blob.size, damaged=reason.message)
