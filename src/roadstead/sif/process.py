@@ -135,7 +135,8 @@ def _fate(status: int, words: str, means: Means) -> RoadsteadError:
             return Unavailable("The converter was killed from outside; most often because the machine ran out of memory.")
         case number if number > 0:
             return Unavailable(f"The converter was ended by the signal {signal.Signals(number).name}.", log=words)
-    return Unavailable(f"The converter ended without an answer, with status {status}.", log=words)
+    last = words.rpartition("\n")[2][:200]
+    return Unavailable(f"The converter ended without an answer, with status {status}{last and ': '}{last}.", log=words)
 
 
 class _Conversation:
