@@ -201,7 +201,7 @@ def unlink(connection: Connection, repository_id: int, digest: Digest, now: date
     if connection.execute(delete(blob_links).where(*here)).rowcount == 0:
         return False
     quotas.free_unlinked(connection, repository_id, content_id)
-    doom_if_unlinked(connection, content_id, now)
+    _doom_if_unlinked(connection, content_id, now)
     return True
 
 
@@ -211,8 +211,7 @@ def _lock(connection: Connection, content_id: int) -> None:
     connection.execute(select(contents.c.id).where(contents.c.id == content_id).with_for_update(key_share=True))
 
 
-def doom_if_unlinked(connection: Connection, content_id: int, now: datetime) -> None:
-    """Begin the grace of a content that this transaction, which has it locked, took the last link from."""
+def _doom_if_unlinked(connection: Connection, content_id: int, now: datetime) -> None:
     linked = exists().where(blob_links.c.content_id == contents.c.id)
     connection.execute(update(contents).where(contents.c.id == content_id, contents.c.doomed_at.is_(None), ~linked).values(doomed_at=now))
 
@@ -288,7 +287,7 @@ def unlink_loose(connection: Connection, links: Collection[Link], untouched_sinc
         here = (blob_links.c.repository_id == repository_id, blob_links.c.content_id == content_id)
         if connection.execute(delete(blob_links).where(*here, _loose(untouched_since))).rowcount:
             quotas.free_unlinked(connection, repository_id, content_id)
-            doom_if_unlinked(connection, content_id, now)
+            _doom_if_unlinked(connection, content_id, now)
             unlinked += 1
     return unlinked
 

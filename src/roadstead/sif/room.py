@@ -9,7 +9,6 @@ from roadstead.content.store import ContentStore
 from roadstead.jobs.queue import Queue
 from roadstead.jobs.running import Kind
 from roadstead.metadata.database import Database
-from roadstead.oci.digest import Digest
 from roadstead.registry.registry import Registry
 from roadstead.registry.seams import Seams
 from roadstead.sif.conversions import Conversions, Patience
@@ -19,6 +18,7 @@ from roadstead.sif.makers import Maker, SifMaker, Stock
 from roadstead.sif.on_push import OnPush
 from roadstead.sif.orders import Means
 from roadstead.sif.remade import Remade
+from roadstead.sif.shown import ShownConversions
 from roadstead.sif.virtual import VirtualTags
 from roadstead.sif.work import Workshop
 
@@ -41,14 +41,11 @@ class SifRoom:
         self.conversions = Conversions(database, queue, plain.derived, makers, clock, patience)
         self.virtual = VirtualTags(database, plain.derived, self.conversions)
         self.remade = Remade(database, plain.derived, plain.blobs, self.conversions)
+        self.shown = ShownConversions(database, plain.repositories, plain.derived, self.conversions, self.virtual, clock)
 
     def seams(self) -> Seams:
         """What goes into the registry that users see."""
         return Seams(missing_content=self.remade, resolver=self.virtual, push_follower=OnPush(self.conversions))
-
-    def makes(self, source: Digest, conversion: str) -> bool:
-        """Whether this installation, as it is set up now, would make of that source by that conversion what was made before."""
-        return any(maker.identity(source) == conversion for maker in self._makers.values())
 
     def kind(self, at_once: int, made: Callable[[], Awaitable[object]]) -> Kind:
         """The kind of job that converts, so many of them at once; `made` is called when one has taken new room in the store."""

@@ -15,10 +15,13 @@ from roadstead.access.vault import Vault
 from roadstead.apis.harbor.devcenter import DevCenterDoor
 from roadstead.apis.harbor.door import HarborDoor
 from roadstead.errors import BodyTimeout, ClientGone, RoadsteadError, TooLarge
+from roadstead.jobs.queue import Queue
 from roadstead.metadata.database import Database
 from roadstead.registry.registry import Registry
 from roadstead.serving.request import Message, Request, Site
 from roadstead.serving.response import Response
+from roadstead.sif.room import SifRoom
+from roadstead.sif.shown import ShownConversions
 from tests.support.factories import ManualClock
 
 
@@ -27,7 +30,14 @@ def door(database: Database, registry: Registry) -> HarborDoor:
     async def broken() -> None:
         raise RoadsteadError("It is broken.")
 
-    return HarborDoor(Access(database, Vault([b"k" * 32])), registry, {"database": database.check, "store": broken})
+    checks = {"database": database.check, "store": broken}
+    return HarborDoor(Access(database, Vault([b"k" * 32])), registry, shown(database, registry), checks)
+
+
+def shown(database: Database, registry: Registry) -> ShownConversions:
+    """Conversions of a registry that can make nothing."""
+    clock = ManualClock()
+    return SifRoom(database, registry, Queue(database, clock), {}, clock).shown
 
 
 def request(method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None, *, ends: str = "http.request") -> Request:
@@ -105,7 +115,7 @@ async def test_requests_are_limited_as_at_every_door(database: Database, registr
     access = Access(database, Vault([b"k" * 32]), clock=ManualClock())
     await access.configuration.change(SYSTEM, {"requests_per_second_per_address": 2})
     await access.limits.share()
-    limited = HarborDoor(access, registry, {})
+    limited = HarborDoor(access, registry, shown(database, registry), {})
     assert [(await ask(limited, request("GET", "/api/v2.0/ping"))).status for _ in range(4)] == [200, 200, 429, 429]
 
 

@@ -12,10 +12,22 @@ import msgspec
 import pytest
 
 from roadstead.access.actor import ANONYMOUS, SYSTEM, Action, Actor
+from roadstead.access.audit import Audit
 from roadstead.content.memory import MemoryStore
-from roadstead.errors import BlobUnknown, InvalidLayer, ManifestUnknown, NotConvertible, NotReady, StoreFailed, Unauthenticated
+from roadstead.errors import (
+    BlobUnknown,
+    Denied,
+    InvalidLayer,
+    ManifestUnknown,
+    NotConvertible,
+    NotReady,
+    ProjectUnknown,
+    StoreFailed,
+    Unauthenticated,
+)
 from roadstead.metadata import contents, jobs
 from roadstead.metadata.database import Database
+from roadstead.metadata.listing import Listing
 from roadstead.metadata.manifests import ManifestRow
 from roadstead.metadata.projects import ConversionPolicy
 from roadstead.oci.digest import Digest
@@ -24,6 +36,7 @@ from roadstead.oci.reference import RepositoryName, TagName
 from roadstead.registry.rules import Rules
 from roadstead.sif.conversions import Patience
 from roadstead.sif.forms import Form
+from roadstead.sif.shown import ShownConversion
 from roadstead.upkeep.collect import collect
 from tests.rooms.sif.house import LONG, SIF, House, opened, platform_index, push_index, subject
 from tests.support.factories import APP, COPY, VAULT, Image, ManualClock, image, push_image, push_manifest, read_blob
@@ -420,3 +433,84 @@ async def test_sifs_and_artifacts_are_not_converted_on_push(house: House, admin:
     await push_index(house.registry, admin, APP, "sifs", amd64=SIF)
     await push_index(house.registry, admin, APP, "elsewhere", s390x=ONE)
     assert await house.jobs() == []
+
+
+# --- as people see them -----------------------------------------------------------------------------------------------------------------
+
+
+async def test_what_is_converted_is_shown_with_its_job(house: House, admin: Actor) -> None:
+    await push_image(house.registry, admin, APP, ONE, "1")
+    tag, shown = TagName("1"), house.room.shown
+    assert await shown.all(ANONYMOUS, APP, tag) == [ShownConversion(Form.SIF, None, ONE.digest, "none")]
+    (begun,) = await shown.start(admin, APP, tag)
+    (job,) = await house.jobs()
+    assert begun == ShownConversion(Form.SIF, None, ONE.digest, "waiting", job=job.id)
+    async with house.work():
+        await house.ended(job.id)
+    made = made_of(house, ONE)
+    (converted,) = await shown.all(admin, APP, ONE.digest)
+    size = len(made) + 2 + len(house.maker.file(ONE.digest))
+    assert converted == ShownConversion(Form.SIF, None, ONE.digest, "converted", Digest.of(made), size)
+    assert await shown.start(admin, APP, tag) == [converted]
+    assert len(await house.jobs()) == 1
+    await evict(house, parse_manifest(made, None).layers[0].digest)
+    assert [one.state for one in await shown.all(admin, APP, tag)] == ["evicted"]
+
+
+async def test_a_failure_is_shown_and_can_be_begun_again(house: House, admin: Actor) -> None:
+    await push_image(house.registry, admin, APP, ONE, "1")
+    house.maker.error = InvalidLayer("The layer is a picture.")
+    tag = TagName("1")
+    async with house.work():
+        for count in (1, 2):
+            await house.room.shown.start(admin, APP, tag)
+            failed = (await house.jobs())[0]
+            await house.ended(failed.id)
+            (shown,) = await house.room.shown.all(admin, APP, tag)
+            assert (shown.state, shown.job, shown.reason) == ("failed", failed.id, "The layer is a picture.")
+            assert len(await house.jobs()) == count
+
+
+async def test_of_an_index_the_parts_are_shown_that_the_project_converts(house: House, admin: Actor) -> None:
+    await house.decide("library", ConversionPolicy(platforms=("linux/arm64", "linux/amd64")))
+    await push_index(house.registry, admin, APP, "1", amd64=ONE, arm64=TWO, s390x=image("three"))
+    shown = await house.room.shown.all(admin, APP, TagName("1"))
+    assert [(one.platform, one.source) for one in shown] == [("linux/arm64", TWO.digest), ("linux/amd64", ONE.digest)]
+
+
+async def test_a_sif_is_shown_with_its_image(house: House, admin: Actor) -> None:
+    await push_image(house.registry, admin, APP, SIF, "1")
+    assert [one.form for one in await house.room.shown.all(admin, APP, TagName("1"))] == [Form.OCI]
+
+
+async def test_who_may_pull_sees_conversions_and_who_may_push_begins_them(house: House, admin: Actor, user: Actor) -> None:
+    tag, shown = TagName("1"), house.room.shown
+    for name in (APP, VAULT):
+        await push_image(house.registry, admin, name, ONE, "1")
+    assert len(await shown.all(user, APP, tag)) == 1
+    with pytest.raises(Denied):
+        await shown.start(user, APP, tag)
+    with pytest.raises(ProjectUnknown):
+        await shown.all(user, VAULT, tag)
+    with pytest.raises(ManifestUnknown):
+        await shown.all(user, APP, TagName("absent"))
+    assert await house.jobs() == []
+
+
+async def test_nothing_is_begun_where_nothing_is_converted(house: House, admin: Actor) -> None:
+    await push_image(house.registry, admin, APP, ONE, "1")
+    await push_index(house.registry, admin, APP, "s390x", s390x=ONE)
+    with pytest.raises(NotConvertible, match="nothing in this"):
+        await house.room.shown.start(admin, APP, TagName("s390x"))
+    await house.decide("library", ConversionPolicy(when="off"))
+    with pytest.raises(NotConvertible, match="converts no images"):
+        await house.room.shown.start(admin, APP, TagName("1"))
+    assert await house.jobs() == []
+
+
+async def test_beginning_a_conversion_is_in_the_audit_log(house: House, admin: Actor) -> None:
+    await push_image(house.registry, admin, APP, ONE, "1")
+    await house.room.shown.start(admin, APP, TagName("1"))
+    (job,) = await house.jobs()
+    rows, _ = await Audit(house.database, house.clock).list(admin, Listing())
+    assert (rows[0].action, rows[0].resource, rows[0].detail) == ("update", "library/app:1", f"conversion begun by job {job.id}")

@@ -16,6 +16,7 @@ from roadstead.errors import Unauthenticated
 from roadstead.registry.registry import Registry
 from roadstead.serving.health import Check
 from roadstead.serving.request import Request
+from roadstead.sif.shown import ShownConversions
 
 PREFIX: Final = "/api/v2.0"
 _ID: Final = re.compile("[0-9]{1,18}")
@@ -28,6 +29,7 @@ class Call(msgspec.Struct):
 
     access: Access
     registry: Registry
+    conversions: ShownConversions
     checks: dict[str, Check]
     request: Request
     actor: Actor
