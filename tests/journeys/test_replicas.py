@@ -284,6 +284,7 @@ def test_postgresql_may_go_and_come_back(site: Site, repository: str, database_p
     with site.clients() as (a, b):
         push(a, repository, "one", whole)
         with traffic(site, repository, "one", whole) as statuses:
+            assert poll(lambda: {200, 201} <= set(statuses))
             with database_part.away():
                 for http in (a, b):
                     expect_unavailable(http.get(f"/v2/{repository}/manifests/one"))

@@ -88,6 +88,8 @@ class Front:
             self._failed(error)
             if isinstance(error, ClientFault):
                 log.info("client failed", request_id=request.id, route=request.route, path=request.path, error=error.message)
+            else:
+                await request.discard_body()
             return self._rendered(door, error, request)
         except Exception:
             log.exception("unexpected failure", request_id=request.id, method=request.method, path=request.path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qsl
@@ -21,6 +22,9 @@ Networks: TypeAlias = tuple[IPv4Network | IPv6Network, ...]
 
 _MOST_FIELDS: Final = 1000
 _MOST_PROXIES: Final = 20
+_MOST_DISCARDED: Final = 256 << 20
+_DISCARD_SECONDS: Final = 2.0
+_SILENCE_SECONDS: Final = 0.25  # Who sends nothing for so long waits for the answer.
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 """Host and port of RFC 3986 §3.2.2, without the percent-encoding that no client's host name has."""
 
@@ -36,7 +40,7 @@ class Site(msgspec.Struct, frozen=True):
 class Request:
     """One HTTP request. Header names are given in lower case."""
 
-    __slots__ = ("_headers", "_receive", "_site", "id", "method", "path", "query_string", "received", "route", "scope")
+    __slots__ = ("_ended", "_headers", "_receive", "_site", "id", "method", "path", "query_string", "received", "route", "scope")
 
     def __init__(self, scope: Scope, receive: Receive, site: Site, request_id: str) -> None:
         self.scope = scope
@@ -50,6 +54,7 @@ class Request:
         """What the door took the request for; a label of logs and metrics."""
         self.received = 0
         """Bytes of the body that have arrived."""
+        self._ended = False
         self._receive = receive
         self._site = site
         self._headers: dict[bytes, bytes] | None = None
@@ -76,19 +81,34 @@ class Request:
 
     async def body(self) -> AsyncIterator[bytes]:
         """The body's chunks as they arrive. Raises BodyTimeout when it stalls, ClientGone when the connection ends first."""
-        more = True
-        while more:
+        while not self._ended:
             try:
                 async with asyncio.timeout(self._site.body_timeout):
                     message = await self._receive()
             except TimeoutError:
                 raise BodyTimeout(f"No byte of the request body came for {self._site.body_timeout:g} seconds.") from None
             if message["type"] == "http.disconnect":
+                self._ended = True
                 raise ClientGone
-            more = message.get("more_body", False)
+            self._ended = not message.get("more_body", False)
             if chunk := message.get("body", b""):
                 self.received += len(chunk)
                 yield chunk
+
+    async def discard_body(self) -> None:
+        """Read what the client is still sending, for a moment, so that it reads our refusal: a connection that is closed while bytes are on
+        their way is reset, and with it goes the answer (RFC 9112 §9.6). Who waits to be told to continue has nothing on its way.
+        """
+        if self._ended or self.method in ("GET", "HEAD") or (not self.received and self.header(b"expect") is not None):
+            return
+        loop = asyncio.get_running_loop()
+        end, most = loop.time() + _DISCARD_SECONDS, self.received + _MOST_DISCARDED
+        with suppress(TimeoutError, ClientGone):
+            async with asyncio.timeout(_SILENCE_SECONDS) as silence:
+                async for _ in self.body():
+                    if loop.time() > end or self.received > most:
+                        return
+                    silence.reschedule(loop.time() + _SILENCE_SECONDS)
 
     async def whole_body(self, limit: int, too_large: type[TooLarge] = TooLarge) -> bytes:
         """The whole body, of at most `limit` bytes. Raises `too_large` as soon as there is more, and what `body` raises."""

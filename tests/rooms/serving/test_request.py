@@ -191,3 +191,25 @@ def test_where_a_request_came_from(case: str) -> None:
 def test_lines_of_forwarded_addresses_are_one_list() -> None:
     lines = [("x-forwarded-for", "1.2.3.4"), ("x-forwarded-for", "203.0.113.9"), ("x-forwarded-for", "10.0.0.1")]
     assert request(headers=lines, site=CHAIN, client=("192.0.2.7", 1)).address == "203.0.113.9"
+
+
+async def test_what_a_refused_client_still_sends_is_read_until_its_end() -> None:
+    asked = request([part(b"one"), part(b"two"), part(b"three", more=False)], method="PATCH")
+    async for _ in asked.body():
+        break
+    await asked.discard_body()
+    assert asked.received == len(b"onetwothree")
+    await asked.discard_body()  # the end has been read: nothing more is waited for
+
+
+@pytest.mark.parametrize("then", [None, {"type": "http.disconnect"}])
+async def test_a_refused_client_that_sends_nothing_more_is_answered(then: Message | None) -> None:
+    asked = request([part(b"one"), then], method="PUT")
+    await asked.discard_body()
+    assert asked.received == 3
+
+
+async def test_nothing_is_asked_of_who_waits_to_be_told_to_continue() -> None:
+    asked = request([part(b"one", more=False)], [("expect", "100-continue")], method="PUT")
+    await asked.discard_body()
+    assert asked.received == 0

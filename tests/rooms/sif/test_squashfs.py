@@ -217,8 +217,9 @@ def trees(draw: st.DrawFn) -> list[tuple[tarfile.TarInfo, bytes]]:
         ):
             kept[path] = (info, body)
     files = [path for path, (info, _) in kept.items() if info.isfile()]
-    links = draw(st.lists(st.tuples(st.integers(0, 99), st.sampled_from(files)), max_size=3)) if files else []
-    return [*kept.values(), *[hard_link(b"link%d" % number, target) for number, target in links]]
+    names = st.integers(0, 99).map(lambda number: b"link%d" % number).filter(lambda name: name not in kept)
+    links = draw(st.lists(st.tuples(names, st.sampled_from(files)), max_size=3, unique_by=lambda link: link[0])) if files else []
+    return [*kept.values(), *[hard_link(name, target) for name, target in links]]
 
 
 @settings(READING, max_examples=20)
