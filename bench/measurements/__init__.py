@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from bench.measurements import blob_get, blob_push, conversion, manifest_get, memory, private_pulls, small_pushes, start
+from bench.measurements import blob_get, blob_push, conversion, manifest_get, memory, private_pulls, sif_pull, small_pushes, start
 from bench.results import Row
 from bench.rounds import Arena
 
@@ -17,5 +17,6 @@ MEASUREMENTS: Final[Mapping[str, Callable[[Arena], list[Row]]]] = {
     "small-pushes": small_pushes.measure,
     "memory": memory.measure,
     "conversion": conversion.measure,
+    "sif-pull": sif_pull.measure,
     "start": start.measure,
 }

@@ -12,18 +12,17 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from bench.failure import BenchError
+from bench.layers import SOURCE, installed_files
 from bench.results import Row
 from bench.rounds import Arena, Contender, interleave, settle
 
-_SOURCE: Final = Path("/usr")
 _WANTED_BYTES: Final = 1 << 30
 _LEAST_BYTES: Final = 256 << 20
-_LARGEST_FILE: Final = 64 << 20
 _ENTRIES: Final = 1_000_000
 _ENTRIES_EACH: Final = 1000
 _RIVAL: Final = "mksquashfs"
@@ -97,27 +96,17 @@ def _make_layer(layer: Path, root: Path) -> int:
         gzip.open(layer, "wb", compresslevel=1) as compressed,
         tarfile.open(fileobj=compressed, mode="w|", format=tarfile.PAX_FORMAT) as archive,
     ):
-        for path in _chosen():
+        for path in installed_files():
             archive.add(path, path.relative_to("/"), recursive=False)
             size += path.lstat().st_size
             if size >= _WANTED_BYTES:
                 break
     if size < _LEAST_BYTES:
-        raise BenchError(f"{_SOURCE} has only {size >> 20} MiB to convert, and {_LEAST_BYTES >> 20} are needed")
+        raise BenchError(f"{SOURCE} has only {size >> 20} MiB to convert, and {_LEAST_BYTES >> 20} are needed")
     root.mkdir()
     with tarfile.open(layer) as archive:
         archive.extractall(root, filter="tar")
     return size
-
-
-def _chosen() -> Iterator[Path]:
-    """Files and links in an order that is the same every time, without a few that would be most of it."""
-    for folder, folders, files in os.walk(_SOURCE):
-        folders.sort()
-        for name in sorted(files):
-            path = Path(folder, name)
-            if path.is_symlink() or (path.is_file() and path.lstat().st_size <= _LARGEST_FILE):
-                yield path
 
 
 def _make_million(layer: Path) -> None:
