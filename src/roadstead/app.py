@@ -34,6 +34,7 @@ from roadstead.jobs.running import Kind
 from roadstead.jobs.worker import Worker
 from roadstead.metadata import migrations
 from roadstead.metadata.database import Database, open_database
+from roadstead.metadata.jobs import NewJob
 from roadstead.oci.reference import DEFAULT_PROJECT
 from roadstead.registry.registry import Registry
 from roadstead.serving.affinity import own_core
@@ -52,6 +53,7 @@ from roadstead.sif.makers import Maker
 from roadstead.sif.orders import Means
 from roadstead.sif.room import SifRoom, makers
 from roadstead.upkeep import chores
+from roadstead.upkeep.eviction import Budget
 from roadstead.upkeep.jobs import Jobs
 from roadstead.upkeep.quotas import compact_entries
 from roadstead.upkeep.schedule import repeat
@@ -231,12 +233,11 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
 
 def kinds(system: System) -> tuple[Kind, ...]:
     """Every kind of job that a worker can run."""
-    upkeep = chores.kinds(system.database, system.store, system.access, system.settings.rules(), system_clock)
-    return (*upkeep, system.sif.kind(system.settings.conversions_at_once, made=_nothing))
-
-
-async def _nothing() -> None:
-    """What follows a conversion that took new room in the store."""
+    settings = system.settings
+    budget = Budget(int(settings.derived_gib * (1 << 30)), system.sif.makes)
+    upkeep = chores.kinds(system.database, system.store, system.access, settings.rules(), budget, system_clock)
+    evict = NewJob(chores.EVICT_DERIVED, key=chores.EVICT_DERIVED)
+    return (*upkeep, system.sif.kind(settings.conversions_at_once, made=partial(system.queue.add, evict)))
 
 
 def _export(system: System, stack: AsyncExitStack) -> tuple[Callable[[], Awaitable[object]], float]:

@@ -135,6 +135,12 @@ class Settings(BaseSettings):
     conversion_ratio: int = Field(
         default=200, ge=2, le=100_000, description="How many times as large as it is stored a layer may unpack to (from 64 MiB on)."
     )
+    derived_gib: float = Field(
+        default=100,
+        ge=0,
+        le=1 << 30,
+        description="GiB that converted images may take in the store, for which no project is charged. Beyond it the longest unused go, and are made again when asked for.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least level of log lines: debug, info, warning or error. Successful pulls are logged at debug."
     )

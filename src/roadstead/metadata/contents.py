@@ -201,7 +201,7 @@ def unlink(connection: Connection, repository_id: int, digest: Digest, now: date
     if connection.execute(delete(blob_links).where(*here)).rowcount == 0:
         return False
     quotas.free_unlinked(connection, repository_id, content_id)
-    _doom_if_unlinked(connection, content_id, now)
+    doom_if_unlinked(connection, content_id, now)
     return True
 
 
@@ -211,7 +211,8 @@ def _lock(connection: Connection, content_id: int) -> None:
     connection.execute(select(contents.c.id).where(contents.c.id == content_id).with_for_update(key_share=True))
 
 
-def _doom_if_unlinked(connection: Connection, content_id: int, now: datetime) -> None:
+def doom_if_unlinked(connection: Connection, content_id: int, now: datetime) -> None:
+    """Begin the grace of a content that this transaction, which has it locked, took the last link from."""
     linked = exists().where(blob_links.c.content_id == contents.c.id)
     connection.execute(update(contents).where(contents.c.id == content_id, contents.c.doomed_at.is_(None), ~linked).values(doomed_at=now))
 
@@ -287,7 +288,7 @@ def unlink_loose(connection: Connection, links: Collection[Link], untouched_sinc
         here = (blob_links.c.repository_id == repository_id, blob_links.c.content_id == content_id)
         if connection.execute(delete(blob_links).where(*here, _loose(untouched_since))).rowcount:
             quotas.free_unlinked(connection, repository_id, content_id)
-            _doom_if_unlinked(connection, content_id, now)
+            doom_if_unlinked(connection, content_id, now)
             unlinked += 1
     return unlinked
 

@@ -7,24 +7,30 @@ the image, whose bytes it asks its parent for. It imports nothing of this projec
 from __future__ import annotations
 
 import errno
+import io
 import os
-import resource
 import socket
 import sys
+import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from threading import Lock
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, NoReturn
 
 import msgspec
+from isal import igzip
 
 from roadstead.errors import ImageTooLarge, RoadsteadError, StorageFull
-from roadstead.sif.convert import Source, convert
+from roadstead.oci.digest import Digest
+from roadstead.sif.compression import Compression
+from roadstead.sif.convert import Conversion, Source, convert
+from roadstead.sif.isolation import end_with_parent, limit, shut
 from roadstead.sif.messages import AHEAD, LENGTH_BYTES, PIECE, Ask, Done, Failed, Task, Told, decode_task, encode
 from roadstead.sif.orders import Answer, Examine, Examined, Isolation, SifMade, ToSif
 
-_FILES: Final = 64
+_STACK: Final = 1 << 20  # Bytes of a thread's stack, which count as address space from the beginning.
 _STEP: Final = 0.005  # Progress is told each time it grows by this much.
 
 
@@ -47,6 +53,11 @@ class Parent:
         """Say something."""
         with self._lock:
             self._connection.sendall(encode(message))
+
+    def wait(self) -> NoReturn:
+        """Wait to be ended, which gives everything back that is held, at once."""
+        self._connection.recv(1)
+        os._exit(0)
 
     def ask(self, ask: Ask) -> int:
         """Ask for a piece; a number by which to take it, or to forget it."""
@@ -124,6 +135,42 @@ class Inputs:
         return self._parent.take(waiting.popleft())
 
 
+def warm_up() -> None:
+    """Make a small image, so that whatever is imported, opened or set up at first use is there before the door is shut."""
+    layer = igzip.compress(bytes(1024))
+    configuration = msgspec.json.encode({"architecture": "amd64", "rootfs": {"diff_ids": [str(Digest.of(bytes(1024)))]}})
+    for name in ("gzip", "zstd"):
+        convert(Source(Digest.of(b""), configuration, [lambda: [layer]]), io.BytesIO(), Conversion(Compression(name, 1)))
+    threading.stack_size(_STACK)
+
+
+def tried() -> Iterator[str]:
+    """Which of the acts that should not be possible succeed, in words."""
+    acts: Mapping[str, Callable[[], object]] = {
+        "open a file": lambda: os.open("/", os.O_RDONLY),
+        "make a file": lambda: os.open("/tmp", os.O_TMPFILE | os.O_RDWR),  # noqa: S108 - which has no name
+        "make a socket": lambda: socket.socket(socket.AF_INET).fileno(),
+        "start a process": lambda: os.fork() or os._exit(0),
+        "signal another process": lambda: os.kill(os.getppid(), 0),
+    }
+    for what, act in acts.items():
+        with suppress(OSError):
+            act()
+            yield what
+
+
+def peak_memory() -> Callable[[], int]:
+    """A function that tells the most memory in use so far, in bytes, behind the shut door too; it tells 0 where there is no /proc.
+
+    What getrusage(2) tells would not do: it begins with what the parent had when it started this process.
+    """
+    try:
+        status = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return lambda: 0
+    return lambda: next((int(line.split()[1]) << 10 for line in os.pread(status, 8192, 0).splitlines() if line.startswith(b"VmHWM")), 0)
+
+
 def carry_out(task: Task, parent: Parent, output: BinaryIO, isolation: Isolation) -> Answer:
     """Do what is asked. Raises an error of the tree."""
     match task.order:
@@ -132,12 +179,12 @@ def carry_out(task: Task, parent: Parent, output: BinaryIO, isolation: Isolation
             source = Source(digest, configuration, [partial(inputs.open, number) for number in range(len(task.sizes))])
             sif = convert(source, output, msgspec.structs.replace(how, threads=task.means.threads))
             output.flush()
-            return SifMade(os.fstat(output.fileno()).st_size, sif.architecture, sif.created)
+            return SifMade(output.seek(0, io.SEEK_END), sif.architecture, sif.created)
         case Examine():
-            return Examined(isolation, ())
+            return Examined(isolation, tuple(tried()))
 
 
-def outcome(task: Task, parent: Parent, output: BinaryIO, isolation: Isolation) -> Done | Failed:
+def outcome(task: Task, parent: Parent, output: BinaryIO, isolation: Isolation, peak: Callable[[], int]) -> Done | Failed:
     """Do what is asked; the answer, or why there is none."""
     try:
         answer = carry_out(task, parent, output, isolation)
@@ -153,16 +200,20 @@ def outcome(task: Task, parent: Parent, output: BinaryIO, isolation: Isolation) 
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return Failed(StorageFull.__name__, "There is no space left for the converted image.")
         raise
-    return Done(answer, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10)
+    return Done(answer, peak())
 
 
 def main(connection: int, output: int) -> None:
     """Carry out one task and end."""
+    end_with_parent()
     with socket.socket(fileno=connection) as ours, os.fdopen(output, "r+b", buffering=PIECE) as file:
         parent = Parent(ours)
         task = parent.task()
-        parent.send(outcome(task, parent, file, Isolation()))
-        os._exit(0)  # Whatever is held is given back at once; the output is flushed.
+        warm_up()
+        limit(task.means)
+        peak = peak_memory()
+        parent.send(outcome(task, parent, file, shut(), peak))
+        parent.wait()
 
 
 if __name__ == "__main__":

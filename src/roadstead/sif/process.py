@@ -95,14 +95,14 @@ async def run(order: Order, inputs: Sequence[Input], output: BinaryIO, means: Me
     reader, writer = await asyncio.open_unix_connection(sock=ours)
     try:
         async with asyncio.timeout(means.seconds):
-            return await _Conversation(child, reader, writer, inputs, tell).hold(Task(order, means, tuple(one.size for one in inputs)))
+            return await Conversation(reader, writer, inputs, tell).hold(Task(order, means, tuple(one.size for one in inputs)))
     except TimeoutError:
         raise ImageTooLarge(f"The conversion took longer than {means.seconds} seconds, and was ended.") from None
     except EOFError:
         raise _fate(await child.wait(), await _last_words(child), means) from None
     finally:
-        writer.close()
         await _end(child)
+        writer.close()
 
 
 async def _start(connection: socket.socket, output: BinaryIO) -> Process:
@@ -114,8 +114,10 @@ async def _start(connection: socket.socket, output: BinaryIO) -> Process:
 
 
 async def _end(child: Process) -> None:
-    with suppress(ProcessLookupError):
-        child.kill()
+    """End a process, which waits for that when it has answered."""
+    if child.returncode is None:
+        with suppress(ProcessLookupError):
+            child.kill()
     await child.wait()
 
 
@@ -135,16 +137,14 @@ def _fate(status: int, words: str, means: Means) -> RoadsteadError:
             return Unavailable("The converter was killed from outside; most often because the machine ran out of memory.")
         case number if number > 0:
             return Unavailable(f"The converter was ended by the signal {signal.Signals(number).name}.", log=words)
-    return Unavailable(f"The converter ended without an answer, with status {status}.", log=words)
+    last = words.rpartition("\n")[2][:200]
+    return Unavailable(f"The converter ended without an answer, with status {status}{last and ': '}{last}.", log=words)
 
 
-class _Conversation:
+class Conversation:
     """What is said to and by one process. `hold` raises EOFError where the process says nothing more."""
 
-    def __init__(
-        self, child: Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, inputs: Sequence[Input], tell: Tell
-    ) -> None:
-        self._child = child
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, inputs: Sequence[Input], tell: Tell) -> None:
         self._reader = reader
         self._writer = writer
         self._inputs = inputs

@@ -9,6 +9,7 @@ from roadstead.content.store import ContentStore
 from roadstead.jobs.queue import Queue
 from roadstead.jobs.running import Kind
 from roadstead.metadata.database import Database
+from roadstead.oci.digest import Digest
 from roadstead.registry.registry import Registry
 from roadstead.registry.seams import Seams
 from roadstead.sif.conversions import Conversions, Patience
@@ -46,6 +47,10 @@ class SifRoom:
     def seams(self) -> Seams:
         """What goes into the registry that users see."""
         return Seams(missing_content=self.remade, resolver=self.virtual, push_follower=OnPush(self.conversions))
+
+    def makes(self, source: Digest, conversion: str) -> bool:
+        """Whether this installation, as it is set up now, would make of that source by that conversion what was made before."""
+        return any(maker.identity(source) == conversion for maker in self._makers.values())
 
     def kind(self, at_once: int, made: Callable[[], Awaitable[object]]) -> Kind:
         """The kind of job that converts, so many of them at once; `made` is called when one has taken new room in the store."""

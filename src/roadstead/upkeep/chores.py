@@ -17,26 +17,31 @@ from roadstead.jobs.schedule import Cron, Every, Schedule
 from roadstead.metadata import jobs
 from roadstead.metadata.database import Database
 from roadstead.registry.rules import Rules
+from roadstead.registry.sizes import human_size
 from roadstead.upkeep.audit import purge_audit
 from roadstead.upkeep.collect import collect
+from roadstead.upkeep.eviction import Budget, Evicted, evict
 from roadstead.upkeep.quotas import recount
 
 _COLLECT: Final = "collect"
 _RECOUNT_QUOTAS: Final = "recount-quotas"
 _PURGE_AUDIT: Final = "purge-audit"
 _FORGET_JOBS: Final = "forget-jobs"
+EVICT_DERIVED: Final = "evict-derived"
+"""Asked for too when something has been derived."""
 _BATCH: Final = 500
 
 SCHEDULES: Final = (
     # What nothing refers to counts in its project until it is collected.
     Schedule(_COLLECT, Cron("17 * * * *"), _COLLECT),
+    Schedule(EVICT_DERIVED, Cron("47 * * * *"), EVICT_DERIVED),
     Schedule(_RECOUNT_QUOTAS, Cron("40 2 * * *"), _RECOUNT_QUOTAS),
     Schedule(_PURGE_AUDIT, Every(timedelta(days=1)), _PURGE_AUDIT),
     Schedule(_FORGET_JOBS, Every(timedelta(hours=6)), _FORGET_JOBS),
 )
 
 
-def kinds(database: Database, store: ContentStore, access: Access, rules: Rules, clock: Clock) -> tuple[Kind, ...]:
+def kinds(database: Database, store: ContentStore, access: Access, rules: Rules, budget: Budget, clock: Clock) -> tuple[Kind, ...]:
     """The kinds of job of this room."""
 
     async def purge(_job: Job) -> None:
@@ -44,6 +49,7 @@ def kinds(database: Database, store: ContentStore, access: Access, rules: Rules,
 
     return (
         Kind(_COLLECT, partial(collect_garbage, database=database, store=store, rules=rules, clock=clock)),
+        Kind(EVICT_DERIVED, partial(evict_derived, database=database, budget=budget, rules=rules, clock=clock)),
         Kind(_RECOUNT_QUOTAS, partial(recount_quotas, database=database, clock=clock)),
         Kind(_PURGE_AUDIT, purge),
         Kind(_FORGET_JOBS, partial(forget_jobs, rules=rules, clock=clock)),
@@ -59,6 +65,18 @@ async def collect_garbage(job: Job, *, database: Database, store: ContentStore, 
     deleted = await collect(database, store, rules, clock, tell)
     job.log(f"Deleted {deleted} contents to which nothing referred any more.")
     return {"deleted": deleted}
+
+
+async def evict_derived(job: Job, *, database: Database, budget: Budget, rules: Rules, clock: Clock) -> Evicted:
+    """Make what is derived fit into the site's budget; see `upkeep.eviction`. Returns what went and what stays."""
+    evicted = await evict(database, budget, rules, clock)
+    if evicted.manifests:
+        job.log(f"Evicted what {evicted.manifests} conversions have made: {human_size(evicted.freed)}.")
+    if evicted.used > budget.size:
+        job.log(
+            f"What has been derived takes {human_size(evicted.used)}, more than the {human_size(budget.size)} that it may, and must stay."
+        )
+    return evicted
 
 
 async def recount_quotas(job: Job, *, database: Database, clock: Clock) -> dict[str, int]:

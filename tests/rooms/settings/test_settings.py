@@ -47,6 +47,7 @@ EXAMPLES: dict[str, tuple[str, str, Any]] = {
     "conversion_minutes": ("1.5", "1.5", 1.5),
     "conversion_unpacked_gib": ("3", "3", 3),
     "conversion_ratio": ("1000", "1000", 1000),
+    "derived_gib": ("0.5", "0.5", 0.5),
     "log_level": ("debug", '"debug"', "debug"),
 }
 

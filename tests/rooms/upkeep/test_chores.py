@@ -22,9 +22,11 @@ from roadstead.metadata.jobs import JobRow, NewJob
 from roadstead.registry.registry import Registry
 from roadstead.registry.rules import Rules
 from roadstead.upkeep import chores
+from roadstead.upkeep.eviction import Budget
 from tests.support.factories import APP, ManualClock, blob, push_blob
 
 RULES = Rules()
+BUDGET = Budget(0, lambda _source, conversion: conversion == "today")
 
 
 class Upkeep:
@@ -32,7 +34,7 @@ class Upkeep:
 
     def __init__(self, database: Database, store: MemoryStore, clock: ManualClock) -> None:
         self._database, self._clock = database, clock
-        self._kinds = chores.kinds(database, store, Access(database, Vault([b"k" * 32]), clock=clock), RULES, clock)
+        self._kinds = chores.kinds(database, store, Access(database, Vault([b"k" * 32]), clock=clock), RULES, BUDGET, clock)
 
     async def run(self, kind: str) -> tuple[JobRow, list[str]]:
         stop, queue = asyncio.Event(), Queue(self._database, self._clock)
@@ -84,7 +86,7 @@ async def test_jobs_that_ended_long_ago_are_forgotten(database: Database, upkeep
 
 def test_every_schedule_has_its_kind(database: Database, store: MemoryStore, clock: ManualClock) -> None:
     access = Access(database, Vault([b"k" * 32]), clock=clock)
-    names = {kind.name for kind in chores.kinds(database, store, access, RULES, clock)}
+    names = {kind.name for kind in chores.kinds(database, store, access, RULES, BUDGET, clock)}
     assert {one.kind for one in chores.SCHEDULES} == names
     assert len({one.name for one in chores.SCHEDULES}) == len(chores.SCHEDULES)
 
