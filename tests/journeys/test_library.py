@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 
 import pytest
 
-from tests.support.clients.images import SIF_CONFIG, Blob, artifact, fetch, push
+from roadstead.apis.library.uploads import PART
+from tests.support.clients.images import SIF_CONFIG, Blob, artifact, fetch, image, push
 from tests.support.clients.namespace import own_network
 from tests.support.clients.tools import Workplace, require_client
 from tests.support.clients.trusting import make_sif, newcomer, trust
@@ -92,6 +94,8 @@ def test_an_image_is_pushed_searched_pulled_and_deleted(user: Workplace, registr
     log_in(user, token(registry, "read"))
     assert "may not push" in user.refused(*push_it)
     log_in(user, token(registry))
+    assert "There is no project 'nowhere'" in user.refused(*push_it[:-1], "library://nowhere/tools/gromacs:1.0")
+    user.run(*push_it)
     user.run(*push_it)
     with registry.http() as http:
         assert fetch(http, "lab/tools/gromacs", "1.0").digest == fetch(http, "lab/tools/gromacs", "latest").digest
@@ -102,3 +106,43 @@ def test_an_image_is_pushed_searched_pulled_and_deleted(user: Workplace, registr
     user.run("apptainer", "delete", "--force", "library://lab/tools/gromacs:1.0")
     user.refused("apptainer", "pull", "--force", "no.sif", "library://lab/tools/gromacs:1.0")
     user.run("apptainer", "pull", "--force", "back.sif", "library://lab/tools/gromacs")
+
+
+def test_a_large_image_goes_in_parts_and_comes_by_ranges(user: Workplace, registry: RoadsteadServer) -> None:
+    rootfs = user.path("large")
+    rootfs.mkdir()
+    (rootfs / "data").write_bytes(os.urandom(PART + (8 << 20)))
+    user.run("apptainer", "build", "--force", "large.sif", "large")
+    log_in(user, token(registry))
+    pushed = user.run("apptainer", "-d", "push", "-U", "large.sif", "library://lab/tools/large:1.0")
+    assert "totalParts=[2]" in pushed.err
+    user.run("apptainer", "cache", "clean", "--force")
+    pulled = user.run("apptainer", "-d", "pull", "--force", "back.sif", "library://lab/tools/large:1.0")
+    parts = re.search(r"parts: (\d+), streams: 3", pulled.err)
+    assert parts is not None and int(parts[1]) > 10
+    assert user.path("back.sif").read_bytes() == user.path("large.sif").read_bytes()
+    user.path("large.sif").unlink()
+
+
+def test_an_image_of_layers_is_pulled_as_the_sif_that_is_made_of_it(user: Workplace, registry: RoadsteadServer) -> None:
+    with registry.http() as http:
+        push(http, "lab/layers", "one", image("made of layers"))
+    log_in(user, token(registry, "read"))
+    user.run("apptainer", "pull", "--force", "made.sif", "library://lab/layers:one")
+    assert user.run("apptainer", "exec", "made.sif", "cat", "/etc/seed").out == "made of layers"
+
+
+def test_what_is_pushed_by_library_is_pulled_by_oras(user: Workplace, registry: RoadsteadServer) -> None:
+    log_in(user, token(registry))
+    user.run("apptainer", "push", "-U", "it.sif", "library://library/tools/both:1.0")
+    user.run("apptainer", "push", "-U", "it.sif", f"oras://{NAME}/library/tools/both:2.0", environment=credentials(registry))
+    with registry.http() as http:
+        one, two = fetch(http, "library/tools/both", "1.0"), fetch(http, "library/tools/both", "2.0")
+    assert one.blobs == two.blobs
+    assert one.manifest.data.replace(b"both.sif", b"it.sif") == two.manifest.data
+    user.run("apptainer", "pull", "--force", "back.sif", f"oras://{NAME}/library/tools/both:1.0")
+    assert user.path("back.sif").read_bytes() == user.path("it.sif").read_bytes()
+
+
+def credentials(registry: RoadsteadServer) -> dict[str, str]:
+    return {"APPTAINER_DOCKER_USERNAME": "admin", "APPTAINER_DOCKER_PASSWORD": registry.admin_password}

@@ -15,7 +15,7 @@ from roadstead.access.access import Access
 from roadstead.access.actor import Actor, anonymous_from
 from roadstead.apis.library import discovery, errors, images, tags, uploads
 from roadstead.apis.library.call import BASE, Call
-from roadstead.errors import InvalidInput, InvalidName, NotFound, RoadsteadError, Unauthenticated
+from roadstead.errors import InvalidInput, InvalidName, NotFound, ProjectUnknown, RoadsteadError, Unauthenticated
 from roadstead.registry.registry import Registry
 from roadstead.serving.credentials import authenticate
 from roadstead.serving.request import Request
@@ -93,6 +93,8 @@ class LibraryDoor:
             methods = error.detail["methods"]
             assert isinstance(methods, tuple)
             response.headers.append((b"allow", ", ".join(methods).encode()))
+        elif isinstance(error, ProjectUnknown) and request.method != "GET":
+            response = errors.refused(error)
         elif isinstance(error, Unauthenticated):
             if request.route == "library-token":
                 response.status = 404  # by which clients tell wrong credentials from a registry that fails

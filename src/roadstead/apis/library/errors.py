@@ -40,4 +40,13 @@ def render(error: RoadsteadError, request_id: str) -> Response:
     status = next(TABLE[cls] for cls in type(error).__mro__ if cls in TABLE)
     message = error.message if status < 500 else f"{error.message} (request {request_id})"
     wait: Headers = [(b"retry-after", b"%d" % int(str(error.detail["retry_after"])))] if "retry_after" in error.detail else []
-    return json_response(status, {"error": {"code": status, "message": message}}, wait)
+    return _enveloped(status, message, wait)
+
+
+def refused(error: RoadsteadError) -> Response:
+    """The error as 403, for a push: of a 404 clients show no message, and the message says what to do."""
+    return _enveloped(403, error.message, [])
+
+
+def _enveloped(status: int, message: str, headers: Headers) -> Response:
+    return json_response(status, {"error": {"code": status, "message": message}}, headers)
