@@ -15,6 +15,7 @@ from roadstead.oci.digest import Digest
 from roadstead.oci.reference import RepositoryName, TagName
 
 _LIVE: Final = manifests.c.deleted_at.is_(None)
+_UNKNOWN: Final = "unknown"  # what a SIF without a system partition says
 _PUSHED: Final = manifests.c.conversion.is_(None)
 
 
@@ -41,7 +42,8 @@ class FoundRow(msgspec.Struct, frozen=True):
 
 
 def _said(facts: str | None) -> SaidRow:
-    return SaidRow() if facts is None else msgspec.json.decode(facts, type=SaidRow)
+    found = SaidRow() if facts is None else msgspec.json.decode(facts, type=SaidRow)
+    return msgspec.structs.replace(found, architecture=None) if found.architecture == _UNKNOWN else found
 
 
 def of_file(connection: Connection, repository_id: int, file: Digest, limit: int) -> list[Digest]:
@@ -85,7 +87,8 @@ def search(connection: Connection, scope: ProjectScope, text: str, *, architectu
     """
     statement = _found().where(LIVE, scope.condition(), func.lower(FULL_NAME).contains(text.lower(), autoescape=True))
     if architecture is not None:
-        statement = statement.where(or_(_says(f'"architecture":"{architecture}"'), sif_facts.c.facts.is_(None)))
+        known = (_says(f'"architecture":"{one}"') for one in (architecture, _UNKNOWN))
+        statement = statement.where(or_(*known, sif_facts.c.facts.is_(None)))
     if signed:
         statement = statement.where(_says('"signatures":[{'))
     rows = connection.execute(statement.order_by(manifests.c.pushed_at.desc(), manifests.c.id.desc()).limit(limit))

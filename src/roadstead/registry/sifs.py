@@ -32,7 +32,7 @@ from roadstead.registry.uploads import Body, Uploads
 
 _CONVERTED: Final = ".sif"  # behind a tag: the SIF that is made of it
 _SAME_FILE: Final = 10
-_TAGS_LISTED: Final = 1000
+_TAGS_LISTED: Final = 100
 _FOUND: Final = 100
 _PARTS: Final = 32
 _ATTEMPTS: Final = 5
@@ -225,8 +225,10 @@ class Sifs:
         found: dict[str, dict[TagName, Digest]] = {}
         rows = await self._database.read(partial(sifs.tagged, repository_id=repository_id, limit=_TAGS_LISTED))
         for tag, content, kind, said in rows:
-            layer = sif_layer(parse_manifest(content, kind))
-            if layer is not None:
+            if kind in media_type.INDEX_TYPES:
+                for one in await self._present(actor, name, tag):
+                    found.setdefault(one.architecture or "", {})[tag] = one.layer.digest
+            elif (layer := sif_layer(parse_manifest(content, kind))) is not None:
                 found.setdefault(said.architecture or "", {})[tag] = layer.digest
         return found
 

@@ -86,21 +86,26 @@ class LibraryDoor:
         return await authenticate(self._access.accounts, request)
 
     def render(self, error: RoadsteadError, request: Request) -> Response:
-        """The error in the API's envelope."""
-        response = errors.render(error, request.id)
+        """The error in the API's envelope, with the headers that belong to the status."""
+        response = errors.render(error, request.id, _status(error, request))
         if isinstance(error, MethodNotAllowed):
-            response.status = 405
             methods = error.detail["methods"]
             assert isinstance(methods, tuple)
             response.headers.append((b"allow", ", ".join(methods).encode()))
-        elif isinstance(error, ProjectUnknown) and request.method != "GET":
-            response = errors.refused(error)
-        elif isinstance(error, Unauthenticated):
-            if request.route == "library-token":
-                response.status = 404  # by which clients tell wrong credentials from a registry that fails
-            else:
-                response.headers.append((b"www-authenticate", b"Bearer"))
+        if response.status == 401:
+            response.headers.append((b"www-authenticate", b"Bearer"))
         return response
+
+
+def _status(error: RoadsteadError, request: Request) -> int | None:
+    """The status where the client understands another than the table has."""
+    if isinstance(error, MethodNotAllowed):
+        return 405
+    if isinstance(error, Unauthenticated) and request.route == "library-token":
+        return 404  # by which it tells wrong credentials from a registry that fails
+    if isinstance(error, ProjectUnknown) and request.method != "GET":
+        return 403  # of a 404 it shows no message, and the message says what to do
+    return None
 
 
 def _found(request: Request) -> tuple[dict[str, Handler], str]:

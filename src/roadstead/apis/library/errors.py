@@ -35,18 +35,9 @@ TABLE: Final[dict[type[RoadsteadError], int]] = {
 }
 
 
-def render(error: RoadsteadError, request_id: str) -> Response:
-    """The error in the API's envelope; failures of our own name the request's id, for the administrator's log."""
-    status = next(TABLE[cls] for cls in type(error).__mro__ if cls in TABLE)
+def render(error: RoadsteadError, request_id: str, status: int | None = None) -> Response:
+    """The error in the API's envelope, with `status` where it is not the table's; failures of our own name the request's id."""
+    status = status or next(TABLE[cls] for cls in type(error).__mro__ if cls in TABLE)
     message = error.message if status < 500 else f"{error.message} (request {request_id})"
     wait: Headers = [(b"retry-after", b"%d" % int(str(error.detail["retry_after"])))] if "retry_after" in error.detail else []
-    return _enveloped(status, message, wait)
-
-
-def refused(error: RoadsteadError) -> Response:
-    """The error as 403, for a push: of a 404 clients show no message, and the message says what to do."""
-    return _enveloped(403, error.message, [])
-
-
-def _enveloped(status: int, message: str, headers: Headers) -> Response:
-    return json_response(status, {"error": {"code": status, "message": message}}, headers)
+    return json_response(status, {"error": {"code": status, "message": message}}, wait)

@@ -1,0 +1,249 @@
+"""SIFs by name, architecture and hash, on both databases."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from sqlalchemy import Connection, insert, select
+
+from roadstead.access.actor import Actor
+from roadstead.errors import BlobUnknown, Denied, InvalidInput, ManifestUnknown, NotConvertible, ReferenceMissing, Unauthenticated
+from roadstead.metadata.database import Database
+from roadstead.metadata.repositories import PlaceRow
+from roadstead.metadata.schema import digests, sif_facts
+from roadstead.oci import media_type
+from roadstead.oci.digest import Digest
+from roadstead.oci.reference import RepositoryName, TagName
+from roadstead.registry.registry import Registry
+from roadstead.registry.seams import Seams
+from roadstead.registry.sifs import SifImage
+from tests.conftest import MakeRegistry
+from tests.rooms.registry.test_seams import Substitution
+from tests.support.factories import APP, BEGINNING, COPY, VAULT, Blob, image, push_blob, push_image
+
+ONE, TWO = TagName("one"), TagName("two")
+
+
+class Converter(Substitution):
+    """A resolver that knows the virtual tags of `made`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: dict[str, Digest] = {}
+
+    async def absent(self, actor: Actor, place: PlaceRow, name: RepositoryName, tag: TagName) -> Digest | None:
+        self.asked.append((str(name), str(tag)))
+        return self.made.get(tag)
+
+
+async def upload(registry: Registry, actor: Actor, name: RepositoryName, text: str) -> Digest:
+    return await push_blob(registry, actor, name, Blob(text.encode()))
+
+
+async def pushed(registry: Registry, actor: Actor, name: RepositoryName, text: str, tag: str = "one", arch: str | None = None) -> SifImage:
+    """Push these characters as a SIF, as a client does."""
+    file = await upload(registry, actor, name, text)
+    recorded = await registry.sifs.record(actor, name, file)
+    await registry.sifs.tag(actor, name, TagName(tag), file, arch)
+    return recorded
+
+
+async def know(database: Database, text: str, **facts: object) -> None:
+    """Let the SIF of these characters say something of itself."""
+
+    def work(connection: Connection) -> None:
+        content_id = connection.execute(select(digests.c.content_id).where(digests.c.digest == Digest.of(text.encode()))).scalar_one()
+        told = json.dumps(facts, separators=(",", ":"))
+        connection.execute(insert(sif_facts).values(content_id=content_id, facts=told, read_at=BEGINNING))
+
+    await database.write(work)
+
+
+async def test_what_is_recorded_is_the_artifact_that_oras_pushes(registry: Registry, admin: Actor) -> None:
+    found = await pushed(registry, admin, APP, "a SIF")
+    row = await registry.manifests.get(admin, APP, ONE)
+    assert row.digest == found.manifest
+    manifest = json.loads(row.content)
+    assert manifest["config"] == {"mediaType": media_type.SIF_CONFIG, "size": 2, "digest": str(Digest.of(b"{}"))}
+    (layer,) = manifest["layers"]
+    assert (layer["mediaType"], layer["digest"], layer["size"]) == (media_type.SIF_LAYER, str(found.file), 5)
+    assert layer["annotations"] == {"org.opencontainers.image.title": "app.sif"}
+
+
+async def test_it_is_found_by_tag_and_by_its_file(registry: Registry, admin: Actor) -> None:
+    found = await pushed(registry, admin, APP, "a SIF")
+    assert await registry.sifs.find(admin, APP, ONE) == found
+    assert await registry.sifs.find(admin, APP, found.file, "amd64") == found
+    for reference in (TWO, Digest.of(b"another")):
+        with pytest.raises(ManifestUnknown):
+            await registry.sifs.find(admin, APP, reference)
+    with pytest.raises(ManifestUnknown):
+        await registry.sifs.find(admin, COPY, found.file)
+
+
+async def test_recording_twice_changes_nothing(registry: Registry, admin: Actor) -> None:
+    first = await pushed(registry, admin, APP, "a SIF")
+    assert await registry.sifs.record(admin, APP, first.file) == first
+
+
+async def test_what_was_not_uploaded_here_is_not_recorded(registry: Registry, admin: Actor) -> None:
+    file = await upload(registry, admin, COPY, "a SIF")
+    with pytest.raises(ReferenceMissing):
+        await registry.sifs.record(admin, APP, file)
+    with pytest.raises(ManifestUnknown):
+        await registry.sifs.tag(admin, APP, ONE, file, None)
+
+
+async def test_an_upload_is_announced_as_here_only_to_who_may_pull_it(registry: Registry, admin: Actor, user: Actor) -> None:
+    found = await pushed(registry, admin, VAULT, "a SIF")
+    assert await registry.sifs.announce(admin, VAULT, found.file) == found
+    assert await registry.sifs.announce(admin, APP, found.file) is None
+    with pytest.raises(Denied):
+        await registry.sifs.announce(user, APP, found.file)
+    for nobody in (APP, VAULT):
+        with pytest.raises(Unauthenticated):
+            await registry.sifs.announce(Actor(None, "anonymous"), nobody, found.file)
+
+
+async def test_what_is_no_sif_and_cannot_become_one_is_refused(registry: Registry, admin: Actor) -> None:
+    await push_image(registry, admin, APP, image("layers"), "one")
+    with pytest.raises(NotConvertible):
+        await registry.sifs.find(admin, APP, ONE)
+
+
+async def test_an_image_of_layers_is_found_by_what_is_made_of_it(make_registry: MakeRegistry, admin: Actor) -> None:
+    resolver = Converter()
+    registry = make_registry(seams=Seams(resolver=resolver))
+    made = await pushed(registry, admin, APP, "made", "elsewhere")
+    resolver.made["one.sif"] = made.manifest
+    await push_image(registry, admin, APP, image("layers"), "one")
+    assert await registry.sifs.find(admin, APP, ONE) == made
+    assert resolver.asked == [(str(APP), "one.sif")]
+
+
+async def test_a_tag_stands_for_one_image_of_each_architecture(registry: Registry, admin: Actor, database: Database) -> None:
+    amd = await upload(registry, admin, APP, "amd")
+    await know(database, "amd", architecture="amd64")
+    arm = await upload(registry, admin, APP, "arm")
+    await know(database, "arm", architecture="arm64")
+    for file, arch in ((amd, "amd64"), (arm, "arm64")):
+        await registry.sifs.record(admin, APP, file)
+        await registry.sifs.tag(admin, APP, ONE, file, arch)
+    assert (await registry.manifests.get(admin, APP, ONE)).media_type == media_type.OCI_INDEX
+    assert (await registry.sifs.find(admin, APP, ONE, "amd64")).file == amd
+    assert (await registry.sifs.find(admin, APP, ONE, "arm64")).file == arm
+    with pytest.raises(ManifestUnknown):
+        await registry.sifs.find(admin, APP, ONE, "ppc64le")
+    newer = await pushed(registry, admin, APP, "newer", "one", "arm64")
+    assert (await registry.sifs.find(admin, APP, ONE, "arm64")).file == newer.file
+    assert (await registry.sifs.find(admin, APP, ONE, "amd64")).file == amd
+    await registry.sifs.delete(admin, APP, ONE, "arm64")
+    assert (await registry.manifests.get(admin, APP, ONE)).media_type == media_type.OCI_MANIFEST
+    with pytest.raises(ManifestUnknown):
+        await registry.sifs.find(admin, APP, ONE, "arm64")
+
+
+async def test_without_an_architecture_a_tag_is_replaced(registry: Registry, admin: Actor) -> None:
+    await pushed(registry, admin, APP, "first")
+    second = await pushed(registry, admin, APP, "second")
+    assert (await registry.sifs.find(admin, APP, ONE)).file == second.file
+
+
+async def test_an_image_is_not_tagged_for_what_it_is_not(registry: Registry, admin: Actor, database: Database) -> None:
+    file = await upload(registry, admin, APP, "amd")
+    await know(database, "amd", architecture="amd64")
+    await registry.sifs.record(admin, APP, file)
+    with pytest.raises(InvalidInput, match="for amd64"):
+        await registry.sifs.tag(admin, APP, ONE, file, "arm64")
+    with pytest.raises(ManifestUnknown):
+        await registry.sifs.find(admin, APP, file, "arm64")
+
+
+async def test_tags_are_listed_by_architecture(registry: Registry, admin: Actor, database: Database) -> None:
+    found = await pushed(registry, admin, APP, "a SIF")
+    await registry.sifs.tag(admin, APP, TWO, found.file, None)
+    await push_image(registry, admin, APP, image("layers"), "layers")
+    assert await registry.sifs.tags(admin, APP) == {"": {ONE: found.file, TWO: found.file}}
+    await know(database, "a SIF", architecture="amd64")
+    assert await registry.sifs.tags(admin, APP) == {"amd64": {ONE: found.file, TWO: found.file}}
+
+
+async def test_every_architecture_of_a_tag_is_listed(registry: Registry, admin: Actor, database: Database) -> None:
+    for text, arch in (("amd", "amd64"), ("arm", "arm64")):
+        await upload(registry, admin, APP, text)
+        await know(database, text, architecture=arch)
+    files = {arch: {ONE: (await pushed(registry, admin, APP, text, arch=arch)).file} for text, arch in (("amd", "amd64"), ("arm", "arm64"))}
+    assert await registry.sifs.tags(admin, APP) == files
+
+
+async def test_what_is_of_no_known_architecture_is_replaced_by_what_is(registry: Registry, admin: Actor) -> None:
+    await pushed(registry, admin, APP, "some", arch="amd64")
+    arm = await pushed(registry, admin, APP, "arm", arch="arm64")
+    assert await registry.sifs.tags(admin, APP) == {"": {ONE: arm.file}}
+
+
+async def test_search_shows_what_one_may_see(registry: Registry, admin: Actor, user: Actor, database: Database) -> None:
+    shown = await pushed(registry, admin, APP, "a SIF")
+    hidden = await pushed(registry, admin, VAULT, "secret")
+    await push_image(registry, admin, APP, image("layers"), "layers")
+    assert {one.file for one in await registry.sifs.search(admin, "AP")} == {shown.file, hidden.file}
+    (found,) = await registry.sifs.search(user, "library/ap")
+    assert (found.name, found.file, found.tags) == (APP, shown.file, (ONE,))
+    assert await registry.sifs.search(user, "vault") == []
+    assert await registry.sifs.search(user, "a%p") == []
+    assert await registry.sifs.search(user, "library", signed=True) == []
+    await know(database, "a SIF", architecture="amd64", signatures=[{"hash": "sha256"}])
+    assert len(await registry.sifs.search(user, "library", architecture="amd64", signed=True)) == 1
+    assert await registry.sifs.search(user, "library", architecture="arm64") == []
+
+
+async def test_a_word_in_a_label_is_no_fact(registry: Registry, admin: Actor, database: Database) -> None:
+    await pushed(registry, admin, APP, "a SIF")
+    await know(database, "a SIF", architecture="amd64", labels={"x": '"architecture":"arm64","signatures":[{'})
+    assert await registry.sifs.search(admin, "library", architecture="arm64") == []
+    assert await registry.sifs.search(admin, "library", signed=True) == []
+
+
+async def test_the_last_tag_takes_the_image_with_it(registry: Registry, admin: Actor, user: Actor) -> None:
+    found = await pushed(registry, admin, APP, "a SIF")
+    await registry.sifs.tag(admin, APP, TWO, found.file, None)
+    with pytest.raises(Denied):
+        await registry.sifs.delete(user, APP, ONE)
+    await registry.sifs.delete(admin, APP, ONE)
+    assert await registry.sifs.find(admin, APP, found.file) == found
+    await registry.sifs.delete(admin, APP, TWO)
+    with pytest.raises(ManifestUnknown):
+        await registry.sifs.find(admin, APP, found.file)
+    with pytest.raises(ManifestUnknown):
+        await registry.sifs.delete(admin, APP, TWO)
+
+
+async def test_a_hash_takes_the_image_with_all_its_tags(registry: Registry, admin: Actor) -> None:
+    found = await pushed(registry, admin, APP, "a SIF")
+    await registry.sifs.delete(admin, APP, found.file)
+    with pytest.raises(ManifestUnknown):
+        await registry.sifs.find(admin, APP, ONE)
+
+
+async def test_an_image_of_layers_is_not_deleted_by_the_library(registry: Registry, admin: Actor) -> None:
+    await push_image(registry, admin, APP, image("layers"), "one")
+    with pytest.raises(ManifestUnknown):
+        await registry.sifs.delete(admin, APP, ONE)
+    assert await registry.manifests.get(admin, APP, ONE)
+
+
+async def test_a_pull_is_counted_with_its_tag(registry: Registry, admin: Actor, database: Database) -> None:
+    await pushed(registry, admin, APP, "a SIF")
+    await registry.sifs.find(admin, APP, ONE)
+    await registry.sifs.find(admin, APP, ONE, count=True)
+    await registry.pulls.flush()
+    place = await registry.repositories.get(admin, APP)
+    assert place.pull_count == 1
+
+
+async def test_a_blob_that_is_gone_is_not_served(registry: Registry, admin: Actor) -> None:
+    found = await pushed(registry, admin, APP, "a SIF")
+    await registry.blobs.delete(admin, APP, found.file)
+    with pytest.raises(BlobUnknown):
+        await registry.blobs.open(admin, APP, found.file)
