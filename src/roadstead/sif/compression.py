@@ -7,9 +7,10 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from importlib.metadata import version
 from types import TracebackType
-from typing import Final, Literal, Self
+from typing import Final, Generic, Literal, Self, TypeVar
 
 import deflate
 import msgspec
@@ -22,6 +23,8 @@ else:
 GZIP: Final = 1
 ZSTD: Final = 6
 """The compressors' numbers in the superblock."""
+
+Result = TypeVar("Result")
 
 _DEFLATE: Final = f"deflate {version('deflate')}"  # Read now: a converter that has shut its door may open no file.
 
@@ -82,21 +85,21 @@ def pack(compress: Callable[[bytes], bytes], block: bytes) -> Packed:
     return Packed(data, True) if len(data) < len(block) else Packed(block, False)
 
 
-class Packers:
-    """Threads that pack blocks; what comes out comes out in the order in which it went in, however many threads there are.
+class Ordered(Generic[Result]):
+    """Threads that do a piece of work on blocks; what comes out comes out in the order in which it went in, however many threads there are.
 
     `write` is called in the thread that submits, once for each block. At most ``4 * threads`` blocks wait.
     """
 
-    def __init__(self, compression: Compression, threads: int) -> None:
-        self._compress = compression.compressor()
+    def __init__(self, work: Callable[[bytes], Result], threads: int) -> None:
+        self._work = work
         self._pool = ThreadPoolExecutor(threads, "pack")
         self._most = 4 * threads
-        self._waiting: deque[tuple[Future[Packed] | None, Callable[[Packed | None], None]]] = deque()
+        self._waiting: deque[tuple[Future[Result] | None, Callable[[Result | None], object]]] = deque()
 
-    def submit(self, block: bytes | None, write: Callable[[Packed | None], None]) -> None:
-        """Pack `block` and hand it to `write` when its turn comes; None takes its turn as None."""
-        future = self._pool.submit(pack, self._compress, block) if block is not None else None
+    def submit(self, block: bytes | None, write: Callable[[Result | None], object]) -> None:
+        """Work on `block` and hand the result to `write` when its turn comes; None takes its turn as None."""
+        future = self._pool.submit(self._work, block) if block is not None else None
         self._waiting.append((future, write))
         while len(self._waiting) > self._most or (self._waiting and self._is_ready(self._waiting[0][0])):
             self._write_next()
@@ -111,7 +114,7 @@ class Packers:
         write(future.result() if future else None)
 
     @staticmethod
-    def _is_ready(future: Future[Packed] | None) -> bool:
+    def _is_ready(future: Future[Result] | None) -> bool:
         return future is None or future.done()
 
     def __enter__(self) -> Self:
@@ -119,3 +122,10 @@ class Packers:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+class Packers(Ordered[Packed]):
+    """Threads that pack blocks."""
+
+    def __init__(self, compression: Compression, threads: int) -> None:
+        super().__init__(partial(pack, compression.compressor()), threads)

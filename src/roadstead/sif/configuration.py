@@ -35,6 +35,12 @@ _LINKS: Final = {
 }
 
 
+RUNS_THE_CONFIGURATION: Final = (
+    "# Runs what the image's configuration says: its entry point, with the arguments given here or else with its command."
+)
+"""The second line of each run script that is written here."""
+
+
 class Run(msgspec.Struct, frozen=True):
     """How the image is run. Docker writes null where it means nothing."""
 
@@ -166,7 +172,7 @@ def _run_script(run: Run) -> str:
     """A script that runs the entry point with the arguments given or else the command."""
     entry, command = (" ".join(map(quoted, words or [])) for words in (run.entrypoint, run.cmd))
     return f"""#!/bin/sh
-# Runs what the image's configuration says: its entry point, with the arguments given here or else with its command.
+{RUNS_THE_CONFIGURATION}
 if [ $# -eq 0 ]; then
     set -- {command}
 elif [ -z "${{SINGULARITY_NO_EVAL:-}}" ]; then

@@ -265,6 +265,18 @@ class Squashfs:
                 before = name
                 yield name, _KINDS.get(kind), block << 16 | offset
 
+    def find(self, path: str) -> Node | None:
+        """What lies at this path from the root, where no part of it is a symbolic link; None if there is nothing."""
+        node = self.node(self.root)
+        for part in path.encode().split(b"/"):
+            if node.kind is not Kind.DIRECTORY:
+                return None
+            reference = next((reference for name, _, reference in self.listing(node) if name == part), None)
+            if reference is None:
+                return None
+            node = self.node(reference)
+        return node
+
     # Content.
 
     def where(self, file: Node) -> int:
