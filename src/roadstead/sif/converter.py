@@ -26,9 +26,11 @@ from roadstead.errors import ImageTooLarge, RoadsteadError, StorageFull
 from roadstead.oci.digest import Digest
 from roadstead.sif.compression import Compression
 from roadstead.sif.convert import Conversion, Source, convert
+from roadstead.sif.decompression import NAMES, decompressor
 from roadstead.sif.isolation import end_with_parent, limit, shut
 from roadstead.sif.messages import AHEAD, LENGTH_BYTES, PIECE, Ask, Done, Failed, Task, Told, decode_task, encode
-from roadstead.sif.orders import Answer, Examine, Examined, Isolation, SifMade, ToSif
+from roadstead.sif.orders import Answer, Examine, Examined, ImageMade, Isolation, SifMade, ToOci, ToSif
+from roadstead.sif.to_oci import Layering, to_oci
 
 _STACK: Final = 1 << 20  # Bytes of a thread's stack, which count as address space from the beginning.
 _STEP: Final = 0.005  # Progress is told each time it grows by this much.
@@ -135,12 +137,61 @@ class Inputs:
         return self._parent.take(waiting.popleft())
 
 
+class Ranges:
+    """One input by ranges, wherever they lie. What follows a range behind the one before it is asked for ahead."""
+
+    def __init__(self, parent: Parent, number: int, size: int) -> None:
+        self._parent = parent
+        self._number = number
+        self._size = size
+        self._end = 0
+        self._furthest = 0
+        self._told = 0.0
+        self._waiting: dict[tuple[int, int], int] = {}
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Exactly these bytes, which lie within the input."""
+        pieces = [self._piece(at, min(PIECE, offset + length - at)) for at in range(offset, offset + length, PIECE)]
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _piece(self, offset: int, length: int) -> bytes:
+        number = self._waiting.pop((offset, length), None) or self._parent.ask(Ask(self._number, offset, length))
+        if offset == self._end:
+            self._ask_ahead(offset + length)
+        self._end = offset + length
+        self._tell()
+        return self._parent.take(number)
+
+    def _ask_ahead(self, offset: int) -> None:
+        following = [(at, min(PIECE, self._size - at)) for at in range(offset, min(offset + AHEAD * PIECE, self._size), PIECE)]
+        for one in [one for one in self._waiting if one not in following]:
+            self._parent.forget(self._waiting.pop(one))
+        for at, length in following:
+            if (at, length) not in self._waiting:
+                self._waiting[at, length] = self._parent.ask(Ask(self._number, at, length))
+
+    def _tell(self) -> None:
+        """The tables are at the end, and are read first: what lies before them is most of it, and is read in order."""
+        if self._end <= self._furthest + 2 * PIECE:
+            self._furthest = max(self._furthest, self._end)
+        share = self._furthest / self._size
+        if share >= self._told + _STEP:
+            self._told = share
+            self._parent.send(Told(done=share))
+
+
 def warm_up() -> None:
-    """Make a small image, so that whatever is imported, opened or set up at first use is there before the door is shut."""
+    """Make a small image and one of that, so that whatever is imported, opened or set up at first use is there before the door is shut."""
     layer = igzip.compress(bytes(1024))
     configuration = msgspec.json.encode({"architecture": "amd64", "rootfs": {"diff_ids": [str(Digest.of(bytes(1024)))]}})
     for name in ("gzip", "zstd"):
-        convert(Source(Digest.of(b""), configuration, [lambda: [layer]]), io.BytesIO(), Conversion(Compression(name, 1)))
+        sif = io.BytesIO()
+        convert(Source(Digest.of(b""), configuration, [lambda: [layer]]), sif, Conversion(Compression(name, 1)))
+        data = sif.getvalue()
+        to_oci(lambda offset, length, data=data: data[offset : offset + length], len(data), io.BytesIO(), Layering())
+    for number in NAMES:
+        with suppress(RoadsteadError):
+            decompressor(number)(b"damaged", 1)
     threading.stack_size(_STACK)
 
 
@@ -176,10 +227,15 @@ def carry_out(task: Task, parent: Parent, output: BinaryIO, isolation: Isolation
     match task.order:
         case ToSif(digest, configuration, how):
             inputs = Inputs(parent, task.sizes, passes=2)
-            source = Source(digest, configuration, [partial(inputs.open, number) for number in range(len(task.sizes))])
-            sif = convert(source, output, msgspec.structs.replace(how, threads=task.means.threads))
+            image = Source(digest, configuration, [partial(inputs.open, number) for number in range(len(task.sizes))])
+            sif = convert(image, output, msgspec.structs.replace(how, threads=task.means.threads))
             output.flush()
             return SifMade(output.seek(0, io.SEEK_END), sif.architecture, sif.created)
+        case ToOci(how):
+            source = Ranges(parent, 0, task.sizes[0])
+            made = to_oci(source.read_at, task.sizes[0], output, msgspec.structs.replace(how, threads=task.means.threads))
+            output.flush()
+            return ImageMade(made.configuration, made.size, made.diff_id)
         case Examine():
             return Examined(isolation, tuple(tried()))
 

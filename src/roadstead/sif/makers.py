@@ -15,10 +15,11 @@ from roadstead.oci import media_type as types
 from roadstead.oci.descriptor import Descriptor
 from roadstead.oci.digest import Digest
 from roadstead.oci.manifest import Manifest, image_of
-from roadstead.sif import process
+from roadstead.sif import process, to_oci
 from roadstead.sif.convert import CONVERTER, Conversion
 from roadstead.sif.inputs import Input, stored_input
-from roadstead.sif.orders import Means, ToSif
+from roadstead.sif.orders import Means, ToOci, ToSif
+from roadstead.sif.to_oci import Layering
 
 Tell = Callable[[float | None, str], object]
 """Takes how far it is (0 to 1, None where nobody knows) and a line for the log, which may be empty."""
@@ -136,6 +137,44 @@ class SifMaker:
             COMPRESSOR: f"{compression.name} {compression.level} {compression.library}",
         }
         return image_of(config, [layer], subject=source, annotations=annotations)
+
+
+class OciMaker:
+    """Makes images of SIFs; see `Maker`."""
+
+    def __init__(self, stock: Stock, how: Layering, means: Means) -> None:
+        self._stock = stock
+        self._how = how
+        self._means = means
+
+    def identity(self, source: Digest) -> str:
+        """See `Maker.identity`."""
+        return self._how.identity(source)
+
+    async def make(self, source: Source, tell: Tell) -> Made:
+        """See `Maker.make`."""
+        sif = await self._stock.input(source.repository_id, _only_sif(source.manifest.layers))
+        async with self._stock.store.scratch() as file:
+            image = await process.run(ToOci(self._how), [sif], file, self._means, tell)
+            sealed = await self._stock.store.take(file)
+        return Made(self._manifest(source.subject, image.configuration, sealed), (sealed, image.configuration))
+
+    def _manifest(self, source: Descriptor, configuration: bytes, sealed: Sealed) -> bytes:
+        config = Descriptor(types.OCI_CONFIG, Digest.of(configuration), len(configuration))
+        layer = Descriptor(types.OCI_LAYER_GZIP, sealed.digests["sha256"], sealed.size)
+        annotations = {
+            SOURCE: str(source.digest),
+            CONVERTED_BY: f"roadstead {to_oci.CONVERTER}",
+            COMPRESSOR: f"gzip {self._how.level} {to_oci.library()}",
+        }
+        return image_of(config, [layer], subject=source, annotations=annotations)
+
+
+def _only_sif(layers: Sequence[Descriptor]) -> Descriptor:
+    found = [layer for layer in layers if layer.media_type in types.SIF_LAYER_TYPES]
+    if len(found) != 1:
+        raise NotConvertible(f"The artifact holds {len(found)} SIF files, and one alone can be an image.")
+    return found[0]
 
 
 def _require_layers(layers: Iterable[Descriptor]) -> None:

@@ -6,6 +6,7 @@ import msgspec
 
 from roadstead.oci.digest import Digest
 from roadstead.sif.convert import Conversion
+from roadstead.sif.to_oci import Layering
 
 
 class Means(msgspec.Struct, frozen=True):
@@ -32,11 +33,17 @@ class ToSif(msgspec.Struct, frozen=True, tag="to-sif"):
     how: Conversion = Conversion()
 
 
+class ToOci(msgspec.Struct, frozen=True, tag="to-oci"):
+    """Make an image of the SIF that is the only input; its layer is what is written. The number of threads is that of the means."""
+
+    how: Layering = Layering()
+
+
 class Examine(msgspec.Struct, frozen=True, tag="examine"):
     """Convert nothing: shut the door as ever, and try what should not be possible behind it."""
 
 
-Order = ToSif | Examine
+Order = ToSif | ToOci | Examine
 
 
 class SifMade(msgspec.Struct, frozen=True, tag="sif-made"):
@@ -45,6 +52,14 @@ class SifMade(msgspec.Struct, frozen=True, tag="sif-made"):
     size: int
     architecture: str
     created: int
+
+
+class ImageMade(msgspec.Struct, frozen=True, tag="image-made"):
+    """An image of one layer: its configuration, and the layer's size in bytes and digest when uncompressed."""
+
+    configuration: bytes
+    size: int
+    diff_id: Digest
 
 
 class Isolation(msgspec.Struct, frozen=True):
@@ -63,4 +78,4 @@ class Examined(msgspec.Struct, frozen=True, tag="examined"):
     possible: tuple[str, ...]
 
 
-Answer = SifMade | Examined
+Answer = SifMade | ImageMade | Examined

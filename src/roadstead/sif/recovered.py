@@ -65,7 +65,7 @@ class _Config(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def configuration(said: Said, diff_id: Digest, made_by: str) -> bytes:
     """The image's configuration as JSON. `diff_id` is the digest of its layer's uncompressed content."""
-    created = datetime.fromtimestamp(said.created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    created = datetime.fromtimestamp(said.created, UTC).isoformat().replace("+00:00", "Z")
     whole = {
         "architecture": said.architecture,
         "config": _config(said),

@@ -15,11 +15,12 @@ from roadstead.registry.seams import Seams
 from roadstead.sif.conversions import Conversions, Patience
 from roadstead.sif.convert import Conversion
 from roadstead.sif.forms import Form
-from roadstead.sif.makers import Maker, SifMaker, Stock
+from roadstead.sif.makers import Maker, OciMaker, SifMaker, Stock
 from roadstead.sif.on_push import OnPush
 from roadstead.sif.orders import Means
 from roadstead.sif.remade import Remade
 from roadstead.sif.shown import ShownConversions
+from roadstead.sif.to_oci import Layering
 from roadstead.sif.virtual import VirtualTags
 from roadstead.sif.work import Workshop
 
@@ -60,4 +61,4 @@ class SifRoom:
 def makers(database: Database, store: ContentStore, how: Conversion, means: Means) -> dict[Form, Maker]:
     """Who makes each form, in processes of their own."""
     stock = Stock(database, store)
-    return {Form.SIF: SifMaker(stock, how, means)}
+    return {Form.SIF: SifMaker(stock, how, means), Form.OCI: OciMaker(stock, Layering(limits=how.limits), means)}

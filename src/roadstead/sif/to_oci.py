@@ -46,7 +46,12 @@ class Layering(msgspec.Struct, frozen=True):
 
     def identity(self, source: Digest) -> str:
         """What decides the bytes: conversions of one identity are the same image. `source` is the digest of the SIF's manifest."""
-        return f"roadstead-oci {CONVERTER} {source} gzip {self.level} deflate {version('deflate')} {MEMBER}"
+        return f"roadstead-oci {CONVERTER} {source} gzip {self.level} {library()} {MEMBER}"
+
+
+def library() -> str:
+    """The library that decides the bytes, with its version."""
+    return f"deflate {version('deflate')}"
 
 
 class Image(msgspec.Struct, frozen=True):

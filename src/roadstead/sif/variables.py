@@ -16,6 +16,7 @@ DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/
 _UNSET: Final[Mapping[str, str]] = MappingProxyType({"PATH": DEFAULT_PATH, "LD_LIBRARY_PATH": ""})
 """What these are where no script has set them."""
 
+_SPACE: Final = re.compile(r"\s*")
 _COMMENT: Final = re.compile(r"\s*(?:#.*)?")
 _EXPORT: Final = re.compile(r"\s*export\s+")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -38,7 +39,7 @@ def assigned(script: str, known: Mapping[str, str]) -> dict[str, str]:
     for line in script[:_LONGEST_SCRIPT].splitlines():
         if not _COMMENT.fullmatch(line):
             try:
-                _Line(line, found).read()
+                found = _Line(line, found).read()
             except _NotUnderstood:
                 break
     return found
@@ -54,21 +55,25 @@ class _Line:
 
     def __init__(self, text: str, found: dict[str, str]) -> None:
         self._text = text
-        self._found = found
+        self._found = dict(found)
         self._at = 0
 
-    def read(self) -> None:
-        """Set what the line sets."""
-        self._take(re.compile(r"\s*"))
+    def read(self) -> dict[str, str]:
+        """What is set behind the line. Raises _NotUnderstood."""
+        self._take(_SPACE)
+        exported = False
         while self._at < len(self._text):
-            exported = self._take(_EXPORT) is not None
+            exported |= self._take(_EXPORT) is not None
             name = self._name()
             if self._next("="):
                 self._set(name, self._word())
             elif not exported:
                 raise _NotUnderstood
-            if self._take(_END) is None:
+            end = self._take(_END)
+            if end is None:
                 raise _NotUnderstood
+            exported &= ";" not in end[0]
+        return self._found
 
     def _set(self, name: str, value: str) -> None:
         if len(value) > _LONGEST_VALUE or len(self._found) >= _MOST_VARIABLES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from roadstead.apis.distribution.agents import runs_images
 from roadstead.apis.distribution.call import Call, digest_header
 from roadstead.errors import ManifestTooLarge
 from roadstead.oci.manifest import MANIFEST_LIMIT
@@ -10,11 +11,19 @@ from roadstead.serving.response import Response
 
 
 async def get(call: Call) -> Response:
-    """GET and HEAD: the exact bytes that were pushed, with the type they were pushed as."""
+    """GET and HEAD: the exact bytes that were pushed, with the type they were pushed as.
+
+    By tag, a client that only runs images may be given the image that was made of a SIF; by digest everybody is given the same.
+    """
     reading = call.request.method == "GET"
-    row = await call.registry.manifests.get(call.actor, call.name, parse_reference(call.value), count=reading)
+    reference = parse_reference(call.value)
+    by_tag = isinstance(reference, TagName)
+    runs = by_tag and runs_images(call.request.header(b"user-agent"))
+    row = await call.registry.manifests.get(call.actor, call.name, reference, count=reading, runs_images=runs)
     digest = row.digest.encode()
     headers = [(b"content-type", row.media_type.encode()), (b"docker-content-digest", digest), (b"etag", b'"%s"' % digest)]
+    if by_tag:
+        headers.append((b"vary", b"User-Agent"))
     return Response(200, headers, row.content)
 
 
