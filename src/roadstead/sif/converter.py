@@ -187,12 +187,16 @@ def warm_up() -> None:
     for name in ("gzip", "zstd"):
         sif = io.BytesIO()
         convert(Source(Digest.of(b""), configuration, [lambda: [layer]]), sif, Conversion(Compression(name, 1)))
-        data = sif.getvalue()
-        to_oci(lambda offset, length, data=data: data[offset : offset + length], len(data), io.BytesIO(), Layering())
+        content = sif.getvalue()
+        to_oci(partial(_part, content), len(content), io.BytesIO(), Layering())
     for number in NAMES:
         with suppress(RoadsteadError):
             decompressor(number)(b"damaged", 1)
     threading.stack_size(_STACK)
+
+
+def _part(content: bytes, offset: int, length: int) -> bytes:
+    return content[offset : offset + length]
 
 
 def tried() -> Iterator[str]:
