@@ -21,6 +21,7 @@ from roadstead.access.clock import system_clock
 from roadstead.access.vault import load_or_make
 from roadstead.apis.distribution.door import DistributionDoor
 from roadstead.apis.distribution.tokens import TokenDoor
+from roadstead.apis.download.door import DownloadDoor
 from roadstead.apis.harbor.devcenter import DevCenterDoor
 from roadstead.apis.library.door import LibraryDoor
 from roadstead.apis.login.door import LoginDoor
@@ -190,6 +191,7 @@ def doors(system: System) -> Mapping[str, Door]:
         "c": LoginDoor(system.access),
         "api": HarborDoor(system.access, system.registry, system.sif.shown, checks),
         "devcenter": DevCenterDoor(),
+        "sif": DownloadDoor(system.access, system.registry),
         **dict.fromkeys(("library", "assets", "version", "v1"), library),
         "health": HealthDoor(checks),
         "metrics": MetricsDoor(),
@@ -237,7 +239,8 @@ def kinds(system: System) -> tuple[Kind, ...]:
     budget = Budget(int(settings.derived_gib * (1 << 30)), system.sif.makes)
     upkeep = chores.kinds(system.database, system.store, system.access, settings.rules(), budget, system_clock)
     evict = NewJob(chores.EVICT_DERIVED, key=chores.EVICT_DERIVED)
-    return (*upkeep, system.sif.kind(settings.conversions_at_once, made=partial(system.queue.add, evict)))
+    examine = SifGate(system.database, system.store, system_clock).examine
+    return (*upkeep, system.sif.kind(settings.conversions_at_once, made=partial(system.queue.add, evict), examine=examine))
 
 
 def _export(system: System, stack: AsyncExitStack) -> tuple[Callable[[], Awaitable[object]], float]:

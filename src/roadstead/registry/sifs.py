@@ -13,7 +13,7 @@ import msgspec
 
 from roadstead.access import policy
 from roadstead.access.actor import Action, Actor
-from roadstead.errors import BlobUnknown, InUse, InvalidInput, ManifestUnknown, NotConvertible, OutOfOrder, ReferenceMissing
+from roadstead.errors import BlobUnknown, InUse, InvalidInput, InvalidTag, ManifestUnknown, NotConvertible, OutOfOrder, ReferenceMissing
 from roadstead.metadata import sifs, tags
 from roadstead.metadata.database import Database
 from roadstead.metadata.manifests import ManifestRow
@@ -87,9 +87,48 @@ class Sifs:
             given = await self._by_tag(actor, name, reference, architecture)
         if not _is_for(given.architecture, architecture):
             raise _none_for(name, reference, architecture)
+        return self._image(actor, name, reference, given, count=count)
+
+    async def download(
+        self, actor: Actor, name: RepositoryName, reference: Reference, architecture: str | None = None, *, count: bool = False
+    ) -> SifImage:
+        """The SIF that TAG.sif stands for, or of the manifest or file of that digest; `count` it as a pull.
+
+        So a real tag of that name wins, as for `oras://`. Raises as `find`, and NotConvertible for the digest of an image of layers.
+        """
+        if isinstance(reference, Digest):
+            given = await self._by_digest(actor, name, reference, architecture)
+        else:
+            given = await self._by_suffixed(actor, name, reference, architecture)
+        if not _is_for(given.architecture, architecture):
+            raise _none_for(name, reference, architecture)
+        return self._image(actor, name, reference, given, count=count)
+
+    def _image(self, actor: Actor, name: RepositoryName, reference: Reference, given: _Given, *, count: bool) -> SifImage:
         if count:
             self._pulls.count(actor, name, reference, given.row)
         return SifImage(name, given.layer.digest, given.layer.size, given.row.digest, given.architecture)
+
+    async def _by_suffixed(self, actor: Actor, name: RepositoryName, tag: TagName, architecture: str | None) -> _Given:
+        try:
+            row = await self._manifests.get(actor, name, TagName.parse(tag + _CONVERTED), count=False)
+        except (InvalidTag, ManifestUnknown, NotConvertible):
+            # It is too long for the suffix, is nothing that is converted, or an index of SIFs for none of the platforms of the project.
+            return await self._by_tag(actor, name, tag, architecture)
+        given = await self._chosen(actor, name, row, architecture)
+        if given is None:
+            raise _no_sif(name, tag)
+        return given
+
+    async def _by_digest(self, actor: Actor, name: RepositoryName, digest: Digest, architecture: str | None) -> _Given:
+        try:
+            row = await self._manifests.get(actor, name, digest, count=False)
+        except ManifestUnknown:
+            return await self._by_file(actor, name, digest)
+        given = await self._chosen(actor, name, row, architecture)
+        if given is None:
+            raise NotConvertible(f"{name!s}@{digest!s} is not a SIF; the one that is made of it is named by a tag.")
+        return given
 
     async def _by_file(self, actor: Actor, name: RepositoryName, file: Digest) -> _Given:
         repository_id = (await self._repositories.locate(actor, name, Action.PULL)).repository_id

@@ -8,6 +8,8 @@
 
 These know neither network nor database, and import nothing of this project but `errors` and `oci`, because a conversion runs in a process
 of its own.
+
+    facts, gate    what a SIF says of itself, read before a manifest that names it is recorded
 """
 
 from __future__ import annotations

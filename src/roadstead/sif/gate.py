@@ -45,13 +45,16 @@ class SifGate:
 
         What is not in the repository is passed over: whether it may be missing is decided by who records the manifest.
         """
+        if place.repository_id is not None:
+            await self.examine(place.repository_id, manifest)
+
+    async def examine(self, repository_id: int, manifest: Manifest) -> None:
+        """Look into the SIFs that a manifest names, and keep what they say. Raises as `check`."""
         layers = [layer for layer in manifest.layers if layer.media_type in SIF_LAYER_TYPES]
-        if not layers or place.repository_id is None:
-            return
         if len(layers) > MOST_SIFS:
             raise InvalidManifest(f"The manifest names {len(layers)} SIF images; at most {MOST_SIFS} are taken in one.")
         for layer in layers:
-            blob = await self._blobs.find(place.repository_id, layer.digest)
+            blob = await self._blobs.find(repository_id, layer.digest)
             if blob is not None:
                 await self._check(layer, blob)
 

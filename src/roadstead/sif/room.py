@@ -22,7 +22,7 @@ from roadstead.sif.remade import Remade
 from roadstead.sif.shown import ShownConversions
 from roadstead.sif.to_oci import Layering
 from roadstead.sif.virtual import VirtualTags
-from roadstead.sif.work import Workshop
+from roadstead.sif.work import Examine, Workshop
 
 
 class SifRoom:
@@ -53,9 +53,12 @@ class SifRoom:
         """Whether this installation, as it is set up now, would make of that source by that conversion what was made before."""
         return any(maker.identity(source) == conversion for maker in self._makers.values())
 
-    def kind(self, at_once: int, made: Callable[[], Awaitable[object]]) -> Kind:
-        """The kind of job that converts, so many of them at once; `made` is called when one has taken new room in the store."""
-        return Workshop(self._database, self._plain.derived, self._makers, made).kind(at_once)
+    def kind(self, at_once: int, made: Callable[[], Awaitable[object]], examine: Examine | None = None) -> Kind:
+        """The kind of job that converts, so many of them at once; `made` is called when one has taken new room in the store.
+
+        What was made is shown to `examine`.
+        """
+        return Workshop(self._database, self._plain.derived, self._makers, made, examine).kind(at_once)
 
 
 def makers(database: Database, store: ContentStore, how: Conversion, means: Means) -> dict[Form, Maker]:

@@ -14,22 +14,33 @@ from roadstead.metadata.manifests import ManifestRow, ManifestSelects
 from roadstead.metadata.repositories import PlaceRow, RepositorySelects
 from roadstead.oci.descriptor import Descriptor
 from roadstead.oci.digest import Digest
-from roadstead.oci.manifest import parse_manifest
+from roadstead.oci.manifest import Manifest, parse_manifest
 from roadstead.registry.derived import Derived
 from roadstead.sif.forms import Form
 from roadstead.sif.makers import Maker, Source
 from roadstead.sif.wanted import KIND, Result, Wanted
 
+Examine = Callable[[int, Manifest], Awaitable[object]]
+"""Looks into what was made, the manifest of a repository (by its id): what a SIF says of itself is known of ours too."""
+
 
 class Workshop:
     """Converts images as jobs ask. What a job did before it was broken off costs time, and changes nothing."""
 
-    def __init__(self, database: Database, derived: Derived, makers: Mapping[Form, Maker], made: Callable[[], Awaitable[object]]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        derived: Derived,
+        makers: Mapping[Form, Maker],
+        made: Callable[[], Awaitable[object]],
+        examine: Examine | None = None,
+    ) -> None:
         self._places = RepositorySelects(database)
         self._manifests = ManifestSelects(database)
         self._derived = derived
         self._makers = makers
         self._made = made
+        self._examine = examine
 
     def kind(self, at_once: int) -> Kind:
         """The kind of job, of which so many run at once over all workers, and one of a project."""
@@ -69,6 +80,8 @@ class Workshop:
         job.log(f"Converting {wanted.name}@{wanted.source} to {wanted.form.upper()}.")
         made = await maker.make(source, partial(_tell, job))
         digest = await self._derived.record(place, wanted.repository, wanted.digest, wanted.conversion, made.manifest, made.blobs)
+        if self._examine is not None:
+            await self._examine(wanted.repository_id, parse_manifest(made.manifest, None))
         job.log(f"Made {digest}.")
         return digest
 

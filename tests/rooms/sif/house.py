@@ -23,7 +23,7 @@ from roadstead.metadata.schema import projects
 from roadstead.oci import media_type as types
 from roadstead.oci.descriptor import Descriptor
 from roadstead.oci.digest import Digest
-from roadstead.oci.manifest import image_of, index_of
+from roadstead.oci.manifest import Manifest, image_of, index_of
 from roadstead.oci.reference import RepositoryName
 from roadstead.registry.registry import Registry
 from roadstead.sif.conversions import Patience
@@ -86,6 +86,7 @@ class House:
         self.room = SifRoom(database, plain, self.queue, dict(self.makers), clock, patience or Patience(seconds=LONG))
         self.registry = Registry(database, store, seams=self.room.seams(), clock=clock)
         self.stored = 0
+        self.examined: list[Manifest] = []
 
     @property
     def maker(self) -> HandMaker:
@@ -95,11 +96,14 @@ class House:
     async def _made(self) -> None:
         self.stored += 1
 
+    async def _examine(self, repository_id: int, manifest: Manifest) -> None:
+        self.examined.append(manifest)
+
     @asynccontextmanager
     async def work(self, at_once: int = 4) -> AsyncIterator[Worker]:
         """A job worker."""
         stop = asyncio.Event()
-        kind = self.room.kind(at_once, self._made)
+        kind = self.room.kind(at_once, self._made, self._examine)
         worker = Worker(self.database, [kind], clock=self.clock, pace=Pace(look=0.01, grace=0.05))
         task = asyncio.create_task(worker.run(stop))
         try:

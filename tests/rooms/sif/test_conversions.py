@@ -88,6 +88,7 @@ async def test_an_image_is_converted_when_its_virtual_tag_is_asked_for(house: Ho
     assert (await get(house, admin, "1.sif")).digest == row.digest
     assert house.maker.made == [ONE.digest]
     assert house.stored == 1
+    assert house.examined == [parse_manifest(row.content, None)]
 
 
 async def test_the_job_says_what_it_did(house: House, admin: Actor) -> None:

@@ -1,0 +1,3 @@
+"""SIF images as files: `/sif/PROJECT/PATH/TAG.sif`, for browsers, wget, curl and whatever else takes an ordinary link."""
+
+from __future__ import annotations
