@@ -23,6 +23,7 @@ from roadstead.apis.distribution.door import DistributionDoor
 from roadstead.apis.distribution.tokens import TokenDoor
 from roadstead.apis.download.door import DownloadDoor
 from roadstead.apis.harbor.devcenter import DevCenterDoor
+from roadstead.apis.library import shub
 from roadstead.apis.library.door import LibraryDoor
 from roadstead.apis.login.door import LoginDoor
 from roadstead.content.observed import ObservedStore
@@ -39,7 +40,7 @@ from roadstead.metadata.jobs import NewJob
 from roadstead.oci.reference import DEFAULT_PROJECT
 from roadstead.registry.registry import Registry
 from roadstead.serving.affinity import own_core
-from roadstead.serving.front import Application, Door, Front, PlainDoor
+from roadstead.serving.front import Application, BesideDoor, Door, Front, PlainDoor
 from roadstead.serving.health import HealthDoor, MetricsDoor
 from roadstead.serving.observation import COUNTERS_FOLDER, reserve_counters, set_up_logging
 from roadstead.serving.trust import trust_doors
@@ -189,7 +190,9 @@ def doors(system: System) -> Mapping[str, Door]:
         "v2": DistributionDoor(system.registry, system.access.accounts, system.access.limits),
         "service": TokenDoor(system.access.accounts, system.access.limits),
         "c": LoginDoor(system.access),
-        "api": HarborDoor(system.access, system.registry, system.sif.shown, checks),
+        "api": BesideDoor(
+            shub.PREFIX, shub.ShubDoor(system.access, system.registry), HarborDoor(system.access, system.registry, system.sif.shown, checks)
+        ),
         "devcenter": DevCenterDoor(),
         "sif": DownloadDoor(system.access, system.registry),
         **dict.fromkeys(("library", "assets", "version", "v1"), library),

@@ -11,6 +11,7 @@ import pytest
 from roadstead.apis.library.uploads import PART
 from tests.support.clients.images import SIF_CONFIG, Blob, artifact, fetch, image, push
 from tests.support.clients.namespace import own_network
+from tests.support.clients.sifs import small_sif
 from tests.support.clients.tools import Workplace, require_client
 from tests.support.clients.trusting import make_sif, newcomer, trust
 from tests.support.server import RoadsteadServer
@@ -146,3 +147,33 @@ def test_what_is_pushed_by_library_is_pulled_by_oras(user: Workplace, registry: 
 
 def credentials(registry: RoadsteadServer) -> dict[str, str]:
     return {"APPTAINER_DOCKER_USERNAME": "admin", "APPTAINER_DOCKER_PASSWORD": registry.admin_password}
+
+
+def test_a_tag_has_an_image_for_each_architecture(user: Workplace, registry: RoadsteadServer) -> None:
+    log_in(user, token(registry))
+    user.path("arm.sif").write_bytes(small_sif(b"arm", "arm64"))
+    name = "library/tools/several"
+    user.run("apptainer", "push", "-U", "it.sif", f"library://{name}:1.0")
+    user.run("apptainer", "push", "-U", "arm.sif", f"library://{name}:1.0")
+    for arch, file in (("amd64", "it.sif"), ("arm64", "arm.sif")):
+        user.run("apptainer", "pull", "--force", "--arch", arch, "back.sif", f"library://{name}:1.0")
+        assert user.path("back.sif").read_bytes() == user.path(file).read_bytes()
+    user.refused("apptainer", "pull", "--force", "--arch", "ppc64le", "no.sif", f"library://{name}:1.0")
+    assert f"{name}:" not in user.run("apptainer", "search", "--arch", "ppc64le", "several").out
+    user.run("apptainer", "pull", "--force", "back.sif", f"oras://{NAME}/{name}:1.0")
+    assert user.path("back.sif").read_bytes() == user.path("it.sif").read_bytes()
+    user.run("apptainer", "delete", "--force", "--arch", "arm64", f"library://{name}:1.0")
+    user.refused("apptainer", "pull", "--force", "--arch", "arm64", "no.sif", f"library://{name}:1.0")
+    user.run("apptainer", "pull", "--force", "back.sif", f"library://{name}:1.0")
+
+
+def test_shub_pulls_what_is_public(user: Workplace, registry: RoadsteadServer) -> None:
+    sif = user.path("it.sif").read_bytes()
+    whole = artifact(Blob(SIF_CONFIG, b"{}"), [Blob("application/vnd.sylabs.sif.layer.v1.sif", sif)])
+    with registry.http() as http:
+        push(http, "library/hub", "one", whole)
+        push(http, "lab/hub", "one", whole)
+    user.run("apptainer", "pull", "--force", "back.sif", f"shub://{NAME}/library/hub:one")
+    assert user.path("back.sif").read_bytes() == sif
+    assert "not found" in user.refused("apptainer", "pull", "--force", "no.sif", f"shub://{NAME}/library/hub:two")
+    assert "401" in user.refused("apptainer", "pull", "--force", "no.sif", f"shub://{NAME}/lab/hub:one")

@@ -129,6 +129,26 @@ def _record(request: Request, response: Response, sent: int, seconds: float) -> 
     )
 
 
+class BesideDoor:
+    """Two doors behind one first component: what begins with `prefix` is asked of `door`, all else of `rest`."""
+
+    def __init__(self, prefix: str, door: Door, rest: Door) -> None:
+        self._prefix = prefix
+        self._door = door
+        self._rest = rest
+
+    async def handle(self, request: Request) -> Response:
+        """Answer by the door of the path."""
+        return await self._of(request).handle(request)
+
+    def render(self, error: RoadsteadError, request: Request) -> Response:
+        """In the form of the same door."""
+        return self._of(request).render(error, request)
+
+    def _of(self, request: Request) -> Door:
+        return self._door if request.path.startswith(self._prefix) else self._rest
+
+
 class PlainDoor:
     """A door of fixed answers in plain text: the root, and whatever has no door."""
 

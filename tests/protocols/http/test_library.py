@@ -328,3 +328,15 @@ def test_names_are_all_that_there_is_to_containers(http: httpx2.Client) -> None:
     assert data(http.get(f"{API}/v1/entities/lab"))["id"] == "lab"
     assert data(http.get(f"{API}/v1/collections/lab/tools"))["id"] == "lab~tools"
     assert data(http.get(f"{API}/v1/containers/lab/tools/x"))["id"] == "lab~tools~x"
+
+
+def test_singularity_hub_is_for_reading_what_is_public(http: httpx2.Client, anonymous: httpx2.Client, repository: str) -> None:
+    file = small_sif(b"hub")
+    pushed(http, repository, file)
+    told = accepted(anonymous.get(f"/api/container/{repository}:one"), 200).json()
+    assert told["commit"] == hashlib.sha256(file).hexdigest()
+    assert accepted(anonymous.get(urlsplit(told["image"]).path), 200).content == file
+    refusal(anonymous.get(f"/api/container/{repository}:two"), 404)
+    assert "tag" in refusal(anonymous.get(f"/api/container/{repository}@{'0' * 40}"), 404)
+    refusal(anonymous.get("/api/container/lab/private:one"), 401)
+    refusal(http.post(f"/api/container/{repository}:one"), 501)

@@ -48,6 +48,12 @@ async def delete(call: Call) -> Response:
 
 async def send(call: Call) -> Response:
     """GET: 303 to the bytes of exactly the file that was found, which a client then fetches by ranges, several at a time."""
+    _, location = await pull(call)
+    return Response(303, [(b"location", location.encode()), (b"cache-control", b"no-store")])
+
+
+async def pull(call: Call) -> tuple[SifImage, str]:
+    """The image that is named, counted as a pull, and the address of its bytes. Raises TooManyRequests, and what finding it raises."""
     name, reference = names.parse_image(call.value)
     limits = call.access.limits
     if limits.active:
@@ -59,8 +65,7 @@ async def send(call: Call) -> Response:
     found = await call.registry.sifs.find(call.actor, name, reference, call.asked("arch"), count=True)
     if limits.active:
         limits.pulled(call.actor, name.project)
-    location = f"{call.request.base_url}/v2/{found.name}/blobs/{found.file}"
-    return Response(303, [(b"location", location.encode()), (b"cache-control", b"no-store")])
+    return found, f"{call.request.base_url}/v2/{found.name}/blobs/{found.file}"
 
 
 async def oci_redirect(_call: Call) -> Response:
