@@ -14,6 +14,7 @@ import resource
 import shutil
 import sqlite3
 import sys
+import tempfile
 from collections.abc import Awaitable, Callable, Iterable
 from enum import Enum
 from pathlib import Path
@@ -28,6 +29,8 @@ from roadstead.content.store import ContentStore
 from roadstead.errors import RoadsteadError
 from roadstead.metadata.database import Database, open_database, sqlite_path
 from roadstead.metadata.location import NETWORK_FILE_SYSTEMS, file_system_type
+from roadstead.sif.orders import Examine, Examined, Means
+from roadstead.sif.process import run
 
 OLDEST_PYTHON = (3, 11)
 OLDEST_SQLITE = (3, 35, 0)
@@ -116,6 +119,23 @@ def open_files(limit: int) -> Finding:
     return judge("Open files", found, fine=unlimited or limit >= FEW_FILES, costs=costs)
 
 
+def isolation(examined: Examined | None, failure: str = "") -> Finding:
+    """What shuts a converter's process in here, by what it found out itself; None where it could not be started, because of `failure`."""
+    if examined is None:
+        return judge("Converter", failure, fine=False, costs="images are not converted between Docker's form and Singularity's")
+    granted = {
+        "frozen privileges": examined.isolation.no_new_privileges,
+        "own network namespace": examined.isolation.network,
+        "system call filter": examined.isolation.system_calls,
+        "Landlock": examined.isolation.landlock > 0,
+    }
+    if all(granted.values()) and not examined.possible:
+        return judge("Converter", ", ".join(granted), fine=True, costs="")
+    missing = ", ".join(what for what, is_granted in granted.items() if not is_granted)
+    possible = f"; it can {', '.join(examined.possible)}" if examined.possible else "; what remains keeps it in"
+    return judge("Converter", f"without {missing}{possible}", fine=False, costs="an image that breaks a converter can do that much")
+
+
 def client(name: str, path: str | None) -> Finding:
     """A container client on this machine. The server never needs one."""
     return judge(name, path or "not installed", fine=path is not None, costs="nothing for the server; the tests that drive it are skipped")
@@ -142,6 +162,7 @@ def examine(data: Path, database_url: str = "", storage_url: str = "") -> list[F
         data_directory(data, os.access(standing, os.W_OK | os.X_OK)),
         free_space(usage.free, usage.total),
         open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
+        asyncio.run(_isolation()),
     ]
     if database_url.startswith("postgresql"):
         findings.append(answer("PostgreSQL", asyncio.run(_failure(open_database, database_url))))
@@ -157,6 +178,15 @@ def _nearest_existing(path: Path) -> Path:
     """`path`, or the nearest folder above it that is there: where the server would make it."""
     path = path.absolute()
     return next(folder for folder in (path, *path.parents) if folder.is_dir())
+
+
+async def _isolation() -> Finding:
+    """Have a converter try what it should not be able to do."""
+    try:
+        with tempfile.TemporaryFile() as output:
+            return isolation(await run(Examine(), [], output, Means(seconds=60)))
+    except (RoadsteadError, OSError) as error:
+        return isolation(None, str(error))
 
 
 async def _failure(opener: Callable[[str], Awaitable[Database | ContentStore]], url: str) -> str | None:

@@ -7,6 +7,7 @@ import pytest
 
 from roadstead.cli import doctor
 from roadstead.cli.doctor import Finding, Verdict, examine
+from roadstead.sif.orders import Examined, Isolation
 from tests.support.postgres import Postgres
 from tests.support.server import free_port
 
@@ -37,7 +38,15 @@ GIB = 1 << 30
         (doctor.open_files(4096), Verdict.FINE),
         (doctor.open_files(1024), Verdict.COSTS),
         (doctor.open_files(resource.RLIM_INFINITY), Verdict.FINE),
+        (doctor.isolation(Examined(Isolation(True, True, True, 1), ())), Verdict.FINE),
+        (doctor.isolation(Examined(Isolation(True, True, True, 0), ())), Verdict.COSTS),
+        (doctor.isolation(Examined(Isolation(), ("open a file", "start a process"))), Verdict.COSTS),
+        (doctor.isolation(None, "The converter ended without an answer."), Verdict.COSTS),
         (doctor.client("apptainer", "/usr/bin/apptainer"), Verdict.FINE),
+        (doctor.isolation(Examined(Isolation(True, True, True, 1), ())), Verdict.FINE),
+        (doctor.isolation(Examined(Isolation(True, True, True, 0), ())), Verdict.COSTS),
+        (doctor.isolation(Examined(Isolation(), ("open a file", "start a process"))), Verdict.COSTS),
+        (doctor.isolation(None, "The converter ended without an answer."), Verdict.COSTS),
         (doctor.client("apptainer", None), Verdict.COSTS),
         (doctor.answer("PostgreSQL", None), Verdict.FINE),
         (doctor.answer("PostgreSQL", "connection refused"), Verdict.STOPS),
@@ -91,3 +100,14 @@ def test_the_output_says_in_words_what_is_missing(
 def test_what_stops_the_server_is_the_exit_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert doctor.doctor(tmp_path, f"postgresql://127.0.0.1:{free_port()}/registry") == 1
     assert capsys.readouterr().out.endswith("Roadstead cannot run here: PostgreSQL.\n")
+
+
+def test_a_converter_tells_what_shuts_it_in(tmp_path: Path) -> None:
+    [found] = [finding for finding in examine(tmp_path) if finding.subject == "Converter"]
+    assert "system call filter" in found.found
+    assert "it can" not in found.found
+
+
+def test_what_a_converter_can_do_is_named() -> None:
+    found = doctor.isolation(Examined(Isolation(True, False, False, 0), ("open a file",)))
+    assert found.found == "without own network namespace, system call filter, Landlock; it can open a file"
