@@ -169,8 +169,18 @@ async def test_no_more_memory_is_used_than_is_told(output: BinaryIO) -> None:
 
 
 def children() -> set[int]:
-    """The processes that this one has started, and that have not been waited for."""
-    return {int(pid) for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()}
+    """The converters that this process has started, and that have not been waited for."""
+    started = {int(pid) for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()}
+    return {pid for pid in started if is_converter(pid)}
+
+
+def is_converter(pid: int) -> bool:
+    """Whether it is a converter, or was one: the command of a process that nobody has waited for is empty."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+    return not command or b"roadstead.sif.converter" in command
 
 
 class Held:
