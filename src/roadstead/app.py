@@ -23,6 +23,7 @@ from roadstead.apis.distribution.door import DistributionDoor
 from roadstead.apis.distribution.tokens import TokenDoor
 from roadstead.apis.download.door import DownloadDoor
 from roadstead.apis.harbor.devcenter import DevCenterDoor
+from roadstead.apis.keyserver.door import KeyServerDoor
 from roadstead.apis.library import shub
 from roadstead.apis.library.door import LibraryDoor
 from roadstead.apis.login.door import LoginDoor
@@ -196,10 +197,11 @@ def doors(system: System) -> Mapping[str, Door]:
         "devcenter": DevCenterDoor(),
         "sif": DownloadDoor(system.access, system.registry),
         **dict.fromkeys(("library", "assets", "version", "v1"), library),
+        "pks": KeyServerDoor(system.access),
         "health": HealthDoor(checks),
         "metrics": MetricsDoor(),
         **trust_doors(system.settings.tls_source),
-        "": PlainDoor(),
+        "": PlainDoor(system.access.accounts),
     }
 
 

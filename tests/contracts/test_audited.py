@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import msgspec
 import pytest
+from pysequoia import Tsk
 from sqlalchemy import Connection
 
 import roadstead
@@ -157,6 +158,7 @@ EXEMPT = {
 ADDRESS = "192.0.2.7"
 GOOD, BETTER = "correct horse battery", "staple of another kind"
 OIDC = OidcSettings(issuer="https://login.example.org", client_id="registry")
+KEY = Tsk.generate("Grace <grace@example.org>").extract_certificate()
 PERSON = Person(subject="7", name="grace")
 
 
@@ -237,6 +239,11 @@ async def _end_all_sessions(world: World) -> None:
 async def _close_session(world: World) -> None:
     secret = await world.access.sessions.open(msgspec.structs.replace(world.actor, address=""), "browser")
     await world.access.sessions.close(secret, ADDRESS)
+
+
+async def _remove_key(world: World) -> None:
+    await world.access.openpgp_keys.push(msgspec.structs.replace(world.actor, address=""), bytes(KEY))
+    await world.access.openpgp_keys.remove(world.actor, KEY.fingerprint)
 
 
 async def _move_source(world: World) -> None:
@@ -337,6 +344,11 @@ EXAMPLES: dict[str, tuple[str, Act]] = {
         "delete tag vault/app:latest",
         lambda w: _after(w.image(), lambda pushed: w.registry.manifests.remove_tag(w.actor, VAULT, pushed.digest, TagName("latest"))),
     ),
+    "OpenPgpKeys.push": (
+        f"create key {KEY.fingerprint}",
+        lambda w: w.access.openpgp_keys.push(w.actor, bytes(KEY)),
+    ),
+    "OpenPgpKeys.remove": (f"delete key {KEY.fingerprint}", _remove_key),
     "People.add": ("create user grace", lambda w: w.access.people.add(w.actor, "grace", GOOD)),
     "People.change_profile": (
         "update user grace",

@@ -11,6 +11,7 @@ from roadstead.access.groups import Groups
 from roadstead.access.identities import Identities
 from roadstead.access.limits import RateLimits
 from roadstead.access.logins import Logins
+from roadstead.access.openpgp_keys import OpenPgpKeys
 from roadstead.access.people import People
 from roadstead.access.robots import Robots
 from roadstead.access.sessions import Sessions
@@ -40,6 +41,7 @@ class Access:
         )
         self.people = People(database, clock, self.throttle, self.audit)
         self.credentials = Credentials(database, clock)
+        self.openpgp_keys = OpenPgpKeys(database, clock)
         self.robots = Robots(database, clock, self.configuration)
         self.groups = Groups(database, vault, clock)
         self.sources = Sources(database, vault, self.identities, clock)

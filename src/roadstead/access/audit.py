@@ -57,6 +57,7 @@ class ResourceType(StrEnum):
     ROBOT = "robot"
     TOKEN = "token"  # noqa: S105 - a word
     SESSION = "session"
+    KEY = "key"
     GROUP = "group"
     SOURCE = "source"
     CONFIGURATION = "configuration"
@@ -77,6 +78,7 @@ RESOURCES: Final[Mapping[ResourceType, str]] = {
     ResourceType.ROBOT: "the robot's full name",
     ResourceType.TOKEN: "account/name of a personal token, CLI secret or refresh token",
     ResourceType.SESSION: "the account's name, or the name that was tried",
+    ResourceType.KEY: "the OpenPGP key's fingerprint",
     ResourceType.GROUP: "the group's name",
     ResourceType.SOURCE: "the login source's name",
     ResourceType.CONFIGURATION: "the key",

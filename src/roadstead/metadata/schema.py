@@ -8,6 +8,7 @@
               ├─< credentials (sessions too), robots
               ├─< identities >── login_sources
               ├─< account_groups >── groups
+              ├─< openpgp_keys ──< openpgp_handles, openpgp_user_ids
               ├─< members >── projects (also groups ─< members)
               └─< events (outbox), audit_log
 
@@ -311,6 +312,42 @@ signing_keys = Table(
     Column("created_at", Moment, nullable=False),
     Column("signs_until", Moment, nullable=False),
     Column("verifies_until", Moment, nullable=False),
+)
+
+# OpenPGP public keys, each of the account that pushed it first; `certificate` is binary. What stands beside it is read from it.
+openpgp_keys = Table(
+    "openpgp_keys",
+    metadata,
+    _id(),
+    Column("fingerprint", Name, nullable=False, unique=True),
+    _ref("account_id", "accounts", index=True),
+    Column("certificate", LargeBinary, nullable=False),
+    Column("algorithm", Integer, nullable=False),
+    Column("bits", Integer, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("expires_at", Moment),
+    Column("revoked", Boolean, nullable=False),
+    Column("added_at", Moment, nullable=False),
+    Column("updated_at", Moment, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+# By what a key is looked up: fingerprints and key ids, long and short, of the key and of its subkeys, in lower-case hexadecimal.
+openpgp_handles = Table(
+    "openpgp_handles",
+    metadata,
+    Column("handle", Name, primary_key=True),
+    _ref("key_id", "openpgp_keys", primary_key=True, index=True),
+)
+
+openpgp_user_ids = Table(
+    "openpgp_user_ids",
+    metadata,
+    _ref("key_id", "openpgp_keys", primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("user_id", Text, nullable=False),
+    # The same in lower case, to search in.
+    Column("folded", Text, nullable=False),
 )
 
 projects = Table(

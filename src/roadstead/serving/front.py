@@ -6,7 +6,9 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
-from roadstead.errors import ClientFault, ContentDamaged, NotOffered, RoadsteadError
+from roadstead.access.accounts import Accounts
+from roadstead.errors import ClientFault, ContentDamaged, NotOffered, RoadsteadError, Unauthenticated
+from roadstead.serving.credentials import authenticate
 from roadstead.serving.observation import BYTES_IN, BYTES_OUT, DAMAGED, RequestIds, log, observe
 from roadstead.serving.request import Receive, Request, Scope, Send, Site
 from roadstead.serving.response import Response, send_response, text_error, text_response
@@ -152,10 +154,16 @@ class BesideDoor:
 class PlainDoor:
     """A door of fixed answers in plain text: the root, and whatever has no door."""
 
+    def __init__(self, accounts: Accounts | None = None) -> None:
+        """With `accounts`, credentials that are sent to `/` must be right: `apptainer keyserver login` tries them there."""
+        self._accounts = accounts
+
     async def handle(self, request: Request) -> Response:
-        """A greeting at `/`, 404 elsewhere."""
+        """A greeting at `/`, 404 elsewhere. Raises Unauthenticated for wrong credentials."""
         if request.path in ("", "/"):
             request.route = "root"
+            if self._accounts is not None:
+                await authenticate(self._accounts, request)
             host = request.base_url.partition("://")[2]
             return text_response(
                 200,
@@ -169,4 +177,6 @@ class PlainDoor:
 
     def render(self, error: RoadsteadError, request: Request) -> Response:
         """A line of text."""
+        if isinstance(error, Unauthenticated):
+            return Response(401, [(b"www-authenticate", b'Basic realm="Roadstead", charset="UTF-8"')], f"{error.message}\n".encode())
         return text_error(error, request.id)

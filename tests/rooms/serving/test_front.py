@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from roadstead.errors import ClientGone, ContentDamaged, RoadsteadError
+from roadstead.access.accounts import Accounts
+from roadstead.errors import ClientGone, ContentDamaged, RoadsteadError, Unauthenticated
 from roadstead.serving.front import Door, Front, PlainDoor
 from roadstead.serving.health import HealthDoor
 from roadstead.serving.observation import DAMAGED
 from roadstead.serving.request import Message, Request, Site
 from roadstead.serving.response import Response, text_response
+from tests.rooms.serving.test_request import request
 
 
 class Failing:
@@ -154,3 +156,13 @@ async def test_readiness_names_each_part() -> None:
     assert status == 503
     assert body == b'{"status":"not ready","parts":{"one":"ok","two":"It is broken.","three":"no answer within 0.05 seconds"}}'
     assert (await ask({"health": HealthDoor({"one": fine})}, "/health/ready"))[0] == 200
+
+
+async def test_credentials_that_are_sent_to_the_root_must_be_right(accounts: Accounts) -> None:
+    door = PlainDoor(accounts)
+    assert (await door.handle(request(path="/", raw_path=b"/"))).status == 200
+    wrong = request(headers=[("authorization", "Bearer wrong")], path="/", raw_path=b"/")
+    with pytest.raises(Unauthenticated) as caught:
+        await door.handle(wrong)
+    response = door.render(caught.value, wrong)
+    assert (response.status, dict(response.headers)[b"www-authenticate"][:5]) == (401, b"Basic")

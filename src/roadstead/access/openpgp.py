@@ -1,0 +1,165 @@
+"""OpenPGP certificates ("public keys"; RFC 9580): read, checked, merged and written, with bounds. Sequoia does the cryptography.
+
+What a key says of itself (whether it is revoked, when it expires, which user ids are bound to it) is what Sequoia's standard policy says
+of it now, so that a signature of a broken algorithm counts for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Final, TypeVar
+
+import msgspec
+from pysequoia import ArmorKind, Cert, armor
+from pysequoia.packet import Packet, PacketPile, Tag
+
+from roadstead.errors import InvalidInput, TooLarge
+
+_T = TypeVar("_T")
+
+LARGEST: Final = 64 * 1024
+"""Bytes of a key without its armour; an ordinary one has 1 to 10 thousand."""
+
+MOST_USER_IDS: Final = 32
+_MOST_PACKETS: Final = 256
+_RSA: Final = frozenset({1, 2, 3})
+_BITS: Final = {22: 255, 25: 255, 27: 255, 28: 448}
+"""Bits of the algorithms that have one size (RFC 9580 §9.1); what is neither here nor RSA is told as 0."""
+
+
+class Certificate(msgspec.Struct, frozen=True):
+    """A key and what it says. `handles`: fingerprints and key ids, long and short, of it and its subkeys, in lower-case hexadecimal.
+
+    `addresses` are those of all user ids, bound to the key or not, in lower case.
+    """
+
+    binary: bytes
+    fingerprint: str
+    handles: tuple[str, ...]
+    algorithm: int
+    bits: int
+    created_at: datetime
+    expires_at: datetime | None
+    revoked: bool
+    user_ids: tuple[str, ...]
+    addresses: frozenset[str]
+
+    @property
+    def armored(self) -> bytes:
+        """As keys are sent."""
+        return armored(self.binary)
+
+
+def armored(binary: bytes) -> bytes:
+    """A certificate in ASCII armour (RFC 9580 §6.2)."""
+    return armor(binary, ArmorKind.PublicKey).encode()
+
+
+def parse(text: bytes) -> Certificate:
+    """Read one key, armoured or binary. Raises InvalidInput for what is none, TooLarge for one beyond the bounds."""
+    if len(text) > 2 * LARGEST:
+        raise TooLarge(f"The key is too large: a key may have {LARGEST // 1024} KiB.")
+    with _reading():
+        packets = list(PacketPile.from_bytes(text))
+    _check_packets(packets)
+    with _reading():
+        found = Cert.split_bytes(text)
+    if len(found) != 1:
+        raise InvalidInput("Push one key at a time.")
+    return _described(found[0])
+
+
+def merge(old: bytes, new: bytes) -> Certificate:
+    """One key of two states of it: what either has, so that a revocation stays. Raises as `parse` does."""
+    with _reading():
+        merged = Cert.from_bytes(old).merge(Cert.from_bytes(new))
+        packets = list(PacketPile.from_bytes(bytes(merged)))
+    _check_packets(packets)
+    return _described(merged)
+
+
+def _check_packets(packets: list[Packet]) -> None:
+    tags = [packet.tag for packet in packets]
+    if Tag.SecretKey in tags or Tag.SecretSubkey in tags:
+        raise InvalidInput("This is a private key, which nobody else may have: consider it lost, and push the public key of a new one.")
+    if not tags or tags[0] != Tag.PublicKey:
+        raise InvalidInput("This is not an OpenPGP public key.")
+    if tags.count(Tag.UserID) > MOST_USER_IDS:
+        raise TooLarge(f"The key has {tags.count(Tag.UserID)} user ids; {MOST_USER_IDS} are accepted.")
+    if len(tags) > _MOST_PACKETS:
+        raise TooLarge(f"The key has {len(tags)} packets; {_MOST_PACKETS} are accepted. Push it without the signatures of others.")
+
+
+def _described(cert: Cert) -> Certificate:
+    with _reading():
+        binary = bytes(cert)
+        packets = list(PacketPile.from_bytes(binary))
+        primary, *_ = packets
+        keys = [packet for packet in packets if packet.tag in (Tag.PublicKey, Tag.PublicSubkey)]
+        named = [packet for packet in packets if packet.tag == Tag.UserID]
+        # Of a key that is revoked or has expired, Sequoia tells no user ids any more; people look for it all the same.
+        user_ids = [str(one) for one in cert.user_ids] or [packet.user_id or "" for packet in named]
+        algorithm, bits = _algorithm(primary)
+        certificate = Certificate(
+            binary=binary,
+            fingerprint=cert.fingerprint.lower(),
+            handles=tuple(sorted({handle for key in keys for handle in _handles(key)})),
+            algorithm=algorithm,
+            bits=bits,
+            created_at=_required(primary.key_created),
+            expires_at=cert.expiration,
+            revoked=cert.is_revoked,
+            user_ids=tuple(_plain(one) for one in user_ids),
+            addresses=frozenset(address.lower() for packet in named for address in _addresses(packet)),
+        )
+    if len(binary) > LARGEST:
+        raise TooLarge(f"The key is too large: it has {len(binary)} bytes, and {LARGEST} are accepted.")
+    return certificate
+
+
+def _handles(key: Packet) -> Iterator[str]:
+    fingerprint, key_id = _required(key.fingerprint).lower(), _required(key.key_id).lower()
+    yield from (fingerprint, key_id, key_id[-8:])
+
+
+def _algorithm(key: Packet) -> tuple[int, int]:
+    """Number of the algorithm and bits of a public key packet (RFC 9580 §5.5.2); version 6 has a length more in front."""
+    body = key.body
+    algorithm, material = body[5], 10 if body[0] == 6 else 6
+    if algorithm in _RSA:
+        return algorithm, int.from_bytes(body[material : material + 2], "big")
+    return algorithm, _BITS.get(algorithm, 0)
+
+
+def _addresses(packet: Packet) -> Iterator[str]:
+    """The e-mail address of a user id, as Sequoia finds it and as a lenient reader would: what stands in the last brackets."""
+    if packet.user_id_email:
+        yield packet.user_id_email
+    said = packet.user_id or ""
+    yield said.rpartition("<")[2].partition(">")[0].strip()
+
+
+def _plain(text: str) -> str:
+    """A user id that every database takes."""
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
+
+
+def _required(value: _T | None) -> _T:
+    if value is None:
+        raise ValueError
+    return value
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Sequoia raises RuntimeError with a stack trace for its users' eyes, and where it has a fault itself a panic that is no Exception."""
+    try:
+        yield
+    except (TooLarge, InvalidInput):
+        raise
+    except BaseException as error:
+        if isinstance(error, Exception) or type(error).__module__ == "pyo3_runtime":
+            raise InvalidInput("This is not an OpenPGP public key, or it is damaged.") from error
+        raise

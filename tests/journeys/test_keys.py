@@ -1,0 +1,112 @@
+"""A key's way: pushed by who signs, found by who verifies, with the real client over TLS, on a network of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.protocols.conftest import short_directory
+from tests.support.clients.namespace import own_network
+from tests.support.clients.tools import Workplace, require_client
+from tests.support.clients.trusting import make_sif, newcomer, trust
+from tests.support.server import RoadsteadServer
+
+pytestmark = pytest.mark.clients
+
+NAME, ADDRESS = "lab.test", "10.99.0.1"
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RoadsteadServer]:
+    """A server with an authority of its own at https://lab.test."""
+    require_client("apptainer")
+    environment = {"ROADSTEAD_TLS": "self", "ROADSTEAD_TLS_NAMES": NAME}
+    data = tmp_path_factory.mktemp("keys") / "data"
+    with own_network({NAME: ADDRESS}), RoadsteadServer(data, environment, address=ADDRESS, name=NAME, port=443) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def machine(registry: RoadsteadServer) -> Iterator[Workplace]:
+    """A machine that trusts the registry, with a home that has it.sif."""
+    with newcomer() as workplace:
+        trust(workplace, registry)
+        make_sif(workplace)
+        yield workplace
+
+
+@pytest.fixture
+def signer(machine: Workplace, registry: RoadsteadServer) -> Iterator[Workplace]:
+    """A user's home with it.sif and a pair of keys."""
+    with home(registry) as workplace:
+        workplace.path("it.sif").write_bytes(machine.path("it.sif").read_bytes())
+        identity = ("-N", "ada", "-E", "ada@example.org", "-C", "", "-P", "", "-U=false", "-b", "2048")
+        workplace.run("apptainer", "key", "newpair", *identity)
+        yield workplace
+
+
+@pytest.fixture
+def elsewhere(machine: Workplace, registry: RoadsteadServer) -> Iterator[Workplace]:
+    """Another home, which has never seen any of it."""
+    with home(registry) as workplace:
+        yield workplace
+
+
+@contextmanager
+def home(registry: RoadsteadServer) -> Iterator[Workplace]:
+    """A home with the registry as its default remote."""
+    with short_directory() as path:
+        workplace = Workplace(path)
+        workplace.run("apptainer", "remote", "add", "--no-login", "lab", registry.url)
+        yield workplace
+
+
+def fingerprint(workplace: Workplace) -> str:
+    """Of the one key of this home."""
+    shown = workplace.run("apptainer", "key", "list").out
+    (found,) = [line.split()[-1] for line in shown.splitlines() if line.strip().startswith("Fingerprint:")]
+    return found
+
+
+def log_in(workplace: Workplace, registry: RoadsteadServer, level: str = "write") -> None:
+    with registry.http() as http:
+        answer = http.post("/api/v2.0/users/current/tokens", json={"name": "keys", "level": level})
+    assert answer.status_code == 201, answer.text
+    workplace.path("token").write_text(answer.json()["secret"])
+    workplace.run("apptainer", "remote", "login", "--tokenfile", "token", "lab")
+
+
+def test_a_key_is_pushed_found_and_verifies(signer: Workplace, elsewhere: Workplace, registry: RoadsteadServer) -> None:
+    key = fingerprint(signer)
+    signer.run("apptainer", "sign", "it.sif")
+    elsewhere.path("it.sif").write_bytes(signer.path("it.sif").read_bytes())
+    elsewhere.refused("apptainer", "verify", "it.sif")
+    assert "token" in signer.refused("apptainer", "key", "push", key)
+    log_in(signer, registry, "read")
+    signer.refused("apptainer", "key", "push", key)
+    log_in(signer, registry)
+    signer.run("apptainer", "key", "push", key)
+    signer.run("apptainer", "key", "push", key)  # again is no harm
+
+    assert "ada@example.org" in elsewhere.run("apptainer", "key", "search", "ada@exam").out
+    shown = elsewhere.run("apptainer", "key", "search", "--long-list", "ada@example.org").out
+    assert key in shown and "RSA" in shown and "2048" in shown, shown
+    verified = elsewhere.run("apptainer", "verify", "it.sif")
+    assert "ada@example.org" in verified.out + verified.err
+    elsewhere.run("apptainer", "key", "pull", key)
+    assert fingerprint(elsewhere) == key
+    elsewhere.run("apptainer", "verify", "--local", "it.sif")
+
+
+def test_a_key_that_nobody_pushed_is_not_there(elsewhere: Workplace) -> None:
+    elsewhere.refused("apptainer", "key", "pull", "0" * 40)
+    assert "no matching keys" in elsewhere.refused("apptainer", "key", "search", "nobody at all")
+
+
+def test_a_key_server_takes_the_right_password_only(elsewhere: Workplace, registry: RoadsteadServer) -> None:
+    elsewhere.run("apptainer", "keyserver", "add", f"{registry.url}:443")  # in the overlaid /etc of this machine
+    command = ("apptainer", "keyserver", "login", "--username", "admin", "--password-stdin", f"{registry.url}:443")
+    elsewhere.refused(*command, stdin="wrong")
+    elsewhere.run(*command, stdin=registry.admin_password)
