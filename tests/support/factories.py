@@ -91,13 +91,14 @@ def image(
     annotations: Mapping[str, str] | None = None,
     kind: str = media_type.OCI_MANIFEST,
     layer_type: str = media_type.OCI_LAYER,
+    config_type: str = media_type.OCI_CONFIG,
 ) -> Image:
     """An image whose layers have these characters (one layer, "layer", if none are given)."""
     blobs = (blob(config), *(blob(text) for text in layers or ("layer",)))
     body: dict[str, Any] = {
         "schemaVersion": 2,
         "mediaType": kind,
-        "config": blobs[0].descriptor(media_type.OCI_CONFIG),
+        "config": blobs[0].descriptor(config_type),
         "layers": [layer.descriptor(layer_type) for layer in blobs[1:]],
     }
     if subject is not None:

@@ -60,12 +60,16 @@ class ConfigRow(msgspec.Struct, frozen=True):
 
 
 class AccessoryRow(msgspec.Struct, frozen=True):
-    """A manifest that speaks about another. `artifact_type` is None for one that only its cosign tag makes an accessory."""
+    """A manifest that speaks about another. `artifact_type` is None for one that only its cosign tag makes an accessory.
+
+    `derived` says that this registry has made it; of an index of such `artifact_type` is then what its parts have.
+    """
 
     id: int
     digest: Digest
     artifact_type: str | None
     pushed_at: datetime
+    derived: bool
     subject_id: int
     subject_digest: Digest
     by_tag: bool
@@ -348,15 +352,30 @@ def dependents(connection: Connection, repository_id: int, manifest_id: int, dig
 
 
 def unused(connection: Connection, repository_id: int, manifest_ids: Named) -> Named:
-    """Those of these manifests of a repository that have no tag and that no index names."""
-    lonely = select(manifests.c.id, manifests.c.digest).where(_LIVE, ~_tagged([repository_id]), ~_named_by_index([repository_id]))
+    """Those of these manifests of a repository that have no tag and that no index names; what is derived goes with its subject."""
+    own = (_LIVE, manifests.c.derived.is_(False))
+    lonely = select(manifests.c.id, manifests.c.digest).where(*own, ~_tagged([repository_id]), ~_named_by_index([repository_id]))
     rows = (row for some in batched(manifest_ids) for row in connection.execute(lonely.where(manifests.c.id.in_(some))))
     return {row[0]: Digest(row[1]) for row in rows}
 
 
 # --- accessories --------------------------------------------------------------------------------------------------------------------
 
-_ACCESSORY = (manifests.c.id, manifests.c.digest, manifests.c.artifact_type, manifests.c.pushed_at)
+_parts = manifests.alias("parts")
+_PART_TYPE = (
+    select(_parts.c.artifact_type)
+    .join_from(manifest_references, _parts, _parts.c.digest == manifest_references.c.digest)
+    .where(manifest_references.c.manifest_id == manifests.c.id, manifest_references.c.role == "manifest")
+    .where(_parts.c.repository_id == manifests.c.repository_id, _parts.c.deleted_at.is_(None))
+    .order_by(manifest_references.c.position)
+    .limit(1)
+    .correlate(manifests)
+    .scalar_subquery()
+)
+_TYPE = case((and_(manifests.c.derived.is_(True), manifests.c.artifact_type.is_(None)), _PART_TYPE), else_=manifests.c.artifact_type).label(
+    "artifact_type"
+)
+_ACCESSORY = (manifests.c.id, manifests.c.digest, _TYPE, manifests.c.pushed_at, manifests.c.derived)
 
 
 _only_by_tag = manifests.c.subject_digest.is_distinct_from(_subjects.c.digest)
@@ -413,4 +432,4 @@ def accessories_of(connection: Connection, repository_id: int, subjects: Mapping
 
 
 def _accessory(row: Values) -> AccessoryRow:
-    return AccessoryRow(row[0], Digest(row[1]), row[2], row[3], row[4], Digest(row[5]), bool(row[6]))
+    return AccessoryRow(row[0], Digest(row[1]), row[2], row[3], bool(row[4]), row[5], Digest(row[6]), bool(row[7]))

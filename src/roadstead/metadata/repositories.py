@@ -143,7 +143,7 @@ _ROW = (
 _ROWS = select(*_ROW).join_from(projects, repositories, repositories.c.project_id == projects.c.id).where(LIVE)
 _LAST_PUSH = (
     select(func.max(manifests.c.pushed_at))
-    .where(manifests.c.repository_id == repositories.c.id, manifests.c.deleted_at.is_(None))
+    .where(manifests.c.repository_id == repositories.c.id, manifests.c.deleted_at.is_(None), manifests.c.derived.is_(False))
     .scalar_subquery()
 )
 FIELDS: Final = Fields(
@@ -182,7 +182,7 @@ def _complete(connection: Connection, rows: Sequence[Values]) -> list[Repository
     """The rows with what is counted, by a query for all of them."""
     ids = [row[0] for row in rows]
     counts = artifacts.roots(connection, ids)
-    here = (manifests.c.repository_id.in_(ids), manifests.c.deleted_at.is_(None))
+    here = (manifests.c.repository_id.in_(ids), manifests.c.deleted_at.is_(None), manifests.c.derived.is_(False))
     newest = select(manifests.c.repository_id, func.max(manifests.c.pushed_at)).where(*here).group_by(manifests.c.repository_id)
     pushed: dict[int, datetime] = {row[0]: row[1] for row in connection.execute(newest)}
     counted = ((*row[:7], max(row[7], pushed.get(row[0], row[7])), row[8], counts.get(row[0], 0)) for row in rows)

@@ -47,8 +47,13 @@ def kind_of(manifest_type: str, config_type: str | None) -> str:
     return named["kind"].upper() if named else UNKNOWN
 
 
-def accessory_kind(artifact_type: str | None, *, by_tag: bool) -> str:
-    """The kind of what refers to another manifest, by its subject or (`by_tag`) by the tag that cosign gives its signatures."""
+def accessory_kind(artifact_type: str | None, *, by_tag: bool, derived: bool = False) -> str:
+    """The kind of what refers to another manifest, by its subject or (`by_tag`) by the tag that cosign gives its signatures.
+
+    What is `derived` this registry has made of the other.
+    """
+    if derived:
+        return "conversion.sif" if artifact_type == types.SIF_CONFIG else "conversion.oci"
     if by_tag:
         return "signature.cosign"
     return BY_ACCESSORY.get(artifact_type or "", "subject.accessory")

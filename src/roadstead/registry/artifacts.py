@@ -263,7 +263,7 @@ def _accessories(rows: Collection[AccessoryRow], sizes: Mapping[int, int]) -> li
         Accessory(
             id=row.id,
             digest=row.digest,
-            kind=accessory_kind(row.artifact_type, by_tag=row.by_tag),
+            kind=accessory_kind(row.artifact_type, by_tag=row.by_tag, derived=row.derived),
             size=sizes[row.id],
             pushed_at=row.pushed_at,
             subject_id=row.subject_id,

@@ -170,10 +170,25 @@ class Manifests:
                 said.append(_audited(push.actor, now, action, push.name, tag, place, detail))
         events.add(connection, *log)
         audit.add(connection, *said)
+        if push.manifest.children:
+            self._adopt(connection, place, repository_id, derived.named_by(connection, repository_id, [manifest_id]))
         charge_named(connection, place, manifest_id, now)
         if self._seams.push_follower is not None and push.tags:
             pushed = PushedManifest(place.project_id, repository_id, push.name, push.digest, push.manifest)
             self._seams.push_follower.tagged(connection, pushed)
+
+    def _adopt(self, connection: Connection, place: PlaceRow, repository_id: int, found: Mapping[int, Digest]) -> None:
+        """Make what was derived as good as pushed, with all that it names: a tag or somebody's index names it now, and is charged for it.
+
+        Raises ReferenceMissing for what has been evicted, and QuotaExceeded.
+        """
+        while found:
+            derived.adopt(connection, found)
+            for manifest_id, digest in found.items():
+                if derived.unseen(connection, repository_id, manifest_id) and not self._rules.accept_absent_content:
+                    raise _reference_missing([digest])
+                charge_named(connection, place, manifest_id, self._clock())
+            found = derived.named_by(connection, repository_id, found)
 
     def _references(self, connection: Connection, repository_id: int, manifest: Manifest) -> tuple[ReferenceRow, ...]:
         """What the manifest refers to, with the contents that the repository sees.
@@ -262,7 +277,10 @@ class Manifests:
         return True
 
     async def add_tag(self, actor: Actor, name: RepositoryName, reference: Reference, tag: TagName) -> None:
-        """Let a tag that is not there point to a manifest. Raises Conflict if it is there, ManifestUnknown, and what `locate` raises."""
+        """Let a tag that is not there point to a manifest. Raises Conflict if it is there, ManifestUnknown, and what `locate` raises.
+
+        What was derived is as good as pushed from then on: raises ReferenceMissing if it has been evicted, and QuotaExceeded.
+        """
         place = await self._repositories.locate(actor, name, Action.PUSH)
         repository_id = place.repository_id
         if repository_id is None:
@@ -284,6 +302,8 @@ class Manifests:
         if digest is None or manifest_id is None:
             raise unknown(name, reference)
         now = self._clock()
+        if derived.is_derived(connection, manifest_id):
+            self._adopt(connection, place, repository_id, {manifest_id: digest})
         if not tags.create(connection, repository_id, tag, manifest_id, digest, actor.account_id, now):
             raise Conflict(f"There is a tag {tag!s} already.")
         happened = self._happened("tag.pointed", actor, place, repository_id, manifest_id=manifest_id, tag=str(tag), new_digest=str(digest))

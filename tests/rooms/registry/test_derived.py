@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,18 +12,21 @@ from sqlalchemy import Row, select
 from roadstead.access.actor import Actor
 from roadstead.content.memory import MemoryStore
 from roadstead.content.store import Sealed
-from roadstead.errors import Conflict, InvalidManifest, ManifestUnknown, ReferenceMissing
+from roadstead.errors import Conflict, InvalidManifest, ManifestUnknown, NotFound, QuotaExceeded, ReferenceMissing
 from roadstead.metadata.database import Database
 from roadstead.metadata.repositories import PlaceRow, RepositorySelects
 from roadstead.metadata.schema import events
+from roadstead.oci import media_type
 from roadstead.oci.digest import Digest
 from roadstead.oci.reference import RepositoryName, TagName
+from roadstead.registry.listing import Listing
 from roadstead.registry.registry import Registry
 from roadstead.registry.rules import Rules
 from tests.conftest import MakeRegistry
-from tests.support.factories import APP, COPY, VAULT, Image, image, index, push_image, push_manifest, read_blob
+from tests.support.factories import APP, COPY, VAULT, Image, ManualClock, image, index, push_image, push_manifest, read_blob
 
 SOURCE = image("layer", config="{}")
+OTHER = image("arm", config="{}")
 CONVERSION = "converter 1"
 
 
@@ -163,17 +167,7 @@ async def test_what_is_recorded_must_name_its_subject_and_be_whole(
 
 
 async def test_an_index_of_what_was_made_is_whole_with_its_parts(registry: Registry, database: Database, admin: Actor) -> None:
-    other = image("arm", config="{}")
-    several = index(SOURCE, other)
-    await push_image(registry, admin, APP, SOURCE)
-    await push_image(registry, admin, APP, other)
-    await push_manifest(registry, admin, APP, several, "v1")
-    parts = (made_of(SOURCE, "sif"), made_of(other, "arm sif"))
-    for source, part in zip((SOURCE, other), parts, strict=True):
-        await derive(registry, database, APP, source, part)
-    whole = index(*parts, subject=several)
-
-    await derive(registry, database, APP, several, whole, "both")
+    several, whole, parts = await derive_several(registry, database, admin)
 
     here = await repository_of(database, APP)
     found = await registry.derived.find(here, several.digest, "both")
@@ -315,6 +309,136 @@ async def test_may_be_deleted_by_itself_and_made_again(registry: Registry, datab
     assert await used(registry, admin) == before
     await derive(registry, database, APP, SOURCE, made)
     assert (await registry.manifests.get(admin, APP, made.digest)).digest == made.digest
+
+
+async def test_goes_with_its_source_however_that_goes(registry: Registry, database: Database, admin: Actor) -> None:
+    for name in (APP, COPY):
+        await push_image(registry, admin, name, SOURCE, "v1")
+        await derive(registry, database, name, SOURCE, made_of(SOURCE))
+
+    await registry.manifests.delete_whole(admin, APP, SOURCE.digest)
+    await registry.repositories.remove(admin, COPY)
+
+    for name in (APP, COPY):
+        with pytest.raises(NotFound):
+            await registry.manifests.get(admin, name, made_of(SOURCE).digest)
+    assert await used(registry, admin) == 0
+
+
+async def test_what_was_made_of_a_part_stays_with_that_when_the_index_goes(registry: Registry, database: Database, admin: Actor) -> None:
+    several, whole, parts = await derive_several(registry, database, admin)
+    await registry.manifests.add_tag(admin, APP, SOURCE.digest, TagName("kept"))
+
+    await registry.manifests.delete_whole(admin, APP, several.digest)
+
+    assert (await registry.manifests.get(admin, APP, parts[0].digest)).digest == parts[0].digest
+    for one in (several, whole, OTHER, parts[1]):
+        with pytest.raises(ManifestUnknown):
+            await registry.manifests.get(admin, APP, one.digest)
+
+
+# --- used by itself -------------------------------------------------------------------------------------------------------------------
+
+
+async def test_who_tags_it_has_it_as_their_own(registry: Registry, database: Database, admin: Actor) -> None:
+    await push_image(registry, admin, APP, SOURCE, "v1")
+    before, made = await used(registry, admin), made_of(SOURCE)
+    await derive(registry, database, APP, SOURCE, made)
+    await registry.quotas.set(admin, APP.project, before)
+    with pytest.raises(QuotaExceeded):
+        await registry.manifests.add_tag(admin, APP, made.digest, TagName("mine"))
+    await registry.quotas.set(admin, APP.project, -1)
+
+    await registry.manifests.add_tag(admin, APP, made.digest, TagName("mine"))
+
+    assert await used(registry, admin) == before + len(b"sif")
+    await registry.manifests.delete(admin, APP, SOURCE.digest)
+    assert (await registry.manifests.get(admin, APP, TagName("mine"))).digest == made.digest
+
+
+async def test_who_names_it_in_an_index_has_it_as_their_own(registry: Registry, database: Database, admin: Actor) -> None:
+    several, whole, parts = await derive_several(registry, database, admin)
+    before = await used(registry, admin)
+
+    await push_manifest(registry, admin, APP, index(whole), "mine")
+
+    assert await used(registry, admin) == before + len(b"sif") + len(b"arm sif")
+    for one in (several, SOURCE, OTHER):
+        await registry.manifests.delete(admin, APP, one.digest)
+    for one in (whole, *parts):
+        assert (await registry.manifests.get(admin, APP, one.digest)).digest == one.digest
+
+
+async def test_what_was_evicted_must_be_made_again_before_it_is_tagged(registry: Registry, database: Database, admin: Actor) -> None:
+    await push_image(registry, admin, APP, SOURCE, "v1")
+    made = made_of(SOURCE)
+    await derive(registry, database, APP, SOURCE, made)
+    await registry.blobs.delete(admin, APP, made.blobs[1].digest)
+
+    with pytest.raises(ReferenceMissing):
+        await registry.manifests.add_tag(admin, APP, made.digest, TagName("mine"))
+    await derive(registry, database, APP, SOURCE, made)
+    await registry.manifests.add_tag(admin, APP, made.digest, TagName("mine"))
+
+
+# --- lists ------------------------------------------------------------------------------------------------------------------------------
+
+
+async def test_is_an_accessory_of_its_source_and_in_no_list_by_itself(
+    registry: Registry, database: Database, admin: Actor, clock: ManualClock
+) -> None:
+    several, whole, parts = await derive_several(registry, database, admin)
+    made = image("sif", config="sif", config_type=media_type.SIF_CONFIG, subject=OTHER)
+    pushed_at = clock()
+    clock.advance(timedelta(hours=1))
+    await derive(registry, database, APP, OTHER, made, "converter 2")
+
+    listed, total = await registry.artifacts.page(admin, APP, Listing(), accessories=True)
+
+    assert ([one.digest for one in listed], total) == ([several.digest], 1)
+    assert [(one.digest, one.kind) for one in listed[0].accessories] == [(whole.digest, "conversion.oci")]
+    about, _ = await registry.artifacts.accessories(admin, APP, OTHER.digest, Listing())
+    assert [(one.digest, one.kind) for one in about] == [(parts[1].digest, "conversion.oci"), (made.digest, "conversion.sif")]
+    row = await registry.repositories.get(admin, APP)
+    assert (row.artifacts, row.updated_at) == (1, pushed_at)
+
+
+async def test_an_index_of_sifs_is_told_as_such(registry: Registry, database: Database, admin: Actor) -> None:
+    await push_image(registry, admin, APP, SOURCE)
+    several = index(SOURCE)
+    await push_manifest(registry, admin, APP, several, "v1")
+    made = image("sif", config="sif", config_type=media_type.SIF_CONFIG, subject=SOURCE)
+    await derive(registry, database, APP, SOURCE, made)
+    await derive(registry, database, APP, several, index(made, subject=several))
+
+    about, _ = await registry.artifacts.accessories(admin, APP, several.digest, Listing())
+
+    assert [one.kind for one in about] == ["conversion.sif"]
+
+
+async def test_a_copy_leaves_it_where_it_is(registry: Registry, database: Database, admin: Actor) -> None:
+    several, whole, parts = await derive_several(registry, database, admin)
+
+    await registry.copies.copy(admin, APP, TagName("v1"), VAULT)
+
+    assert (await registry.manifests.get(admin, VAULT, several.digest)).digest == several.digest
+    for one in (whole, *parts):
+        with pytest.raises(ManifestUnknown):
+            await registry.manifests.get(admin, VAULT, one.digest)
+
+
+async def derive_several(registry: Registry, database: Database, admin: Actor) -> tuple[Image, Image, tuple[Image, Image]]:
+    """An index of two images, an index of what is made of them, and its parts."""
+    several = index(SOURCE, OTHER)
+    await push_image(registry, admin, APP, SOURCE)
+    await push_image(registry, admin, APP, OTHER)
+    await push_manifest(registry, admin, APP, several, "v1")
+    parts = (made_of(SOURCE, "sif"), made_of(OTHER, "arm sif"))
+    for source, part in zip((SOURCE, OTHER), parts, strict=True):
+        await derive(registry, database, APP, source, part)
+    whole = index(*parts, subject=several)
+    await derive(registry, database, APP, several, whole, "both")
+    return several, whole, parts
 
 
 async def _events(database: Database) -> Sequence[Row[Any]]:
