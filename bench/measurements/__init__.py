@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from bench.measurements import blob_get, blob_push, conversion, manifest_get, memory, private_pulls, sif_pull, small_pushes, start
+from bench.measurements import (
+    blob_get,
+    blob_push,
+    conversion,
+    library_pull,
+    manifest_get,
+    memory,
+    private_pulls,
+    sif_pull,
+    small_pushes,
+    start,
+)
 from bench.results import Row
 from bench.rounds import Arena
 
@@ -18,5 +29,6 @@ MEASUREMENTS: Final[Mapping[str, Callable[[Arena], list[Row]]]] = {
     "memory": memory.measure,
     "conversion": conversion.measure,
     "sif-pull": sif_pull.measure,
+    "library-pull": library_pull.measure,
     "start": start.measure,
 }

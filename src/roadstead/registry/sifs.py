@@ -241,7 +241,10 @@ class Sifs:
         return {one.row.digest for one in await self._present(actor, name, tag)}
 
     async def _present(self, actor: Actor, name: RepositoryName, tag: TagName) -> list[_Given]:
-        """The SIFs that a tag stands for: none, one, or one for each of several architectures."""
+        """The SIFs that a tag stands for: none, one, or one for each of several architectures. What could be made for it does not count."""
+        repository_id = (await self._repositories.locate(actor, name, Action.PULL)).repository_id
+        if repository_id is None or await self._database.read(lambda connection: tags.find(connection, repository_id, tag)) is None:
+            return []
         try:
             row = await self._manifests.get(actor, name, tag, count=False)
         except ManifestUnknown:

@@ -18,7 +18,7 @@ from roadstead.metadata import migrations
 from tests.protocols.http.exchange import accepted, bearer, wire
 from tests.protocols.http.test_access import issued
 from tests.support.clients.sifs import small_sif
-from tests.support.server import RoadsteadServer
+from tests.support.server import RoadsteadServer, poll
 
 API = "/library"
 
@@ -340,3 +340,42 @@ def test_singularity_hub_is_for_reading_what_is_public(http: httpx2.Client, anon
     assert "tag" in refusal(anonymous.get(f"/api/container/{repository}@{'0' * 40}"), 404)
     refusal(anonymous.get("/api/container/lab/private:one"), 401)
     refusal(http.post(f"/api/container/{repository}:one"), 501)
+
+
+def test_the_quota_holds_before_bytes_go_and_while_they_come(http: httpx2.Client, anonymous: httpx2.Client, container: str) -> None:
+    project = f"full-{hashlib.sha256(container.encode()).hexdigest()[:8]}"
+    accepted(http.post("/api/v2.0/projects", json={"project_name": project, "storage_limit": 20_000}), 201)
+    file, small = small_sif(bytes(50_000)), small_sif(b"")[:1000]
+    name = f"{project}/tools/large"
+    image = announce(http, name, file)
+    assert "may use" in refusal(http.post(f"{API}/v2/imagefile/{image}", json={"filesize": len(file)}), 403)
+    assert "may use" in refusal(http.post(f"{API}/v2/imagefile/{image}/_multipart", json={"filesize": len(file)}), 403)
+    url = data(http.post(f"{API}/v2/imagefile/{image}", json={"filesize": len(small)}))["uploadURL"]
+    refusal(anonymous.put(address(url), content=file), 403)
+    refusal(http.post(f"{API}/v1/imagefile/{image}", content=file), 403)
+    absent(http, name, file)
+
+
+def test_what_is_pushed_pulled_and_deleted_is_in_the_audit_log(http: httpx2.Client, container: str) -> None:
+    file = small_sif(b"audited")
+    pushed(http, container, file)
+    accepted(http.get(f"{API}/v1/imagefile/{container}:one"), 303)
+    data(http.delete(f"{API}/v1/images/{container}:one", params={"arch": "amd64"}))
+
+    def operations() -> set[str]:
+        rows = accepted(http.get("/api/v2.0/projects/lab/logs", params={"page_size": 100}), 200).json()
+        return {row["operation"] for row in rows if row["resource"].startswith(container)}
+
+    assert poll(lambda: {"push", "pull", "create", "delete"} <= operations(), 10.0), operations()
+
+
+def test_pulls_are_limited_as_everywhere(http: httpx2.Client, container: str) -> None:
+    pushed(http, container, small_sif(b"limited"))
+    try:
+        accepted(http.put("/api/v2.0/configurations", json={"pull_limit_per_account": 0}), 200)
+        target = f"{API}/v1/imagefile/{container}:one"
+        assert poll(lambda: http.get(target).status_code == 429, 10.0)
+        assert "limit of 0 pulls" in refusal(http.get(target), 429)
+    finally:
+        accepted(http.put("/api/v2.0/configurations", json={"pull_limit_per_account": -1}), 200)
+    assert poll(lambda: http.get(target).status_code == 303, 10.0)

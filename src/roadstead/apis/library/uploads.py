@@ -33,9 +33,9 @@ _NO_QUOTA: Final = {"quotaTotal": 0, "quotaUsage": 0}
 
 
 class Started(msgspec.Struct, frozen=True):
-    """A file that is to be uploaded in parts; its size in bytes."""
+    """A file that is to be uploaded; its size in bytes."""
 
-    filesize: int
+    filesize: int = 0
 
 
 class PartWanted(msgspec.Struct, frozen=True):
@@ -78,6 +78,7 @@ async def push(call: Call) -> Response:
 async def offer(call: Call) -> Response:
     """POST /v2/imagefile/ID: where to put the file."""
     name, _ = names.parse_image_id(call.value)
+    await _require_room(call, name, (await call.body(Started)).filesize)
     return data({"uploadURL": await _address(call, name, "_content")})
 
 
@@ -104,6 +105,7 @@ async def start_parts(call: Call) -> Response:
         raise InvalidInput("The size of the file is a number of bytes from 1.")
     if parts > _MOST_PARTS:
         raise TooLarge
+    await _require_room(call, name, size)
     upload = await call.registry.uploads.start(call.actor, name, file.algorithm)
     return data({"uploadID": upload.token, "totalParts": parts, "partSize": PART, "options": {"s3compliant": "true"}})
 
@@ -176,6 +178,12 @@ async def _address(call: Call, name: RepositoryName, action: str, **query: objec
     await call.registry.repositories.locate(call.actor, name, Action.PUSH)
     token = await call.access.accounts.issue(call.actor, [Grant("repository", name, (Action.PUSH.value,))])
     return f"{call.url(f'/v2/imagefile/{call.value}/{action}')}?{urlencode({**query, 'token': token})}"
+
+
+async def _require_room(call: Call, name: RepositoryName, size: int) -> None:
+    """Refuse what does not fit here and now: where the bytes go, clients show the status of a refusal and not its reason."""
+    place = await call.registry.repositories.locate(call.actor, name, Action.PUSH)
+    await call.registry.quotas.require_room(place, size)
 
 
 async def _report(call: Call, name: RepositoryName) -> dict[str, Any]:
