@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
 import stat
 import tarfile
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from uuid import UUID
@@ -18,6 +20,8 @@ from roadstead.oci.digest import Digest
 from roadstead.sif import format as sif_format
 from roadstead.sif.convert import Conversion, Open, Source, convert
 from roadstead.sif.format import (
+    DESCRIPTOR,
+    TABLE_OFFSET,
     Crypt,
     CryptFormat,
     CryptMessage,
@@ -34,6 +38,7 @@ from roadstead.sif.format import (
 )
 from roadstead.sif.layers import Layer, Merged, merge
 from roadstead.sif.limits import Limits
+from roadstead.sif.signatures import State, Verdict, check_signatures, judge
 from roadstead.sif.squashfs import Settings
 from roadstead.sif.squashfs import Writer as SquashfsWriter
 from tests.rooms.sif.archives import MADE, archive, entry, folder, hard_link, symlink
@@ -88,6 +93,47 @@ def write_sif(path: Path) -> Sif:
         sif = writer.finish()
     path.chmod(0o755)
     return sif
+
+
+async def judged(path: Path, *certificates: bytes) -> list[Verdict]:
+    """Our verdict on every signature of a SIF."""
+    data = await asyncio.to_thread(path.read_bytes)
+
+    async def read_at(offset: int, length: int) -> bytes:
+        return data[offset : offset + length]
+
+    found = await check_signatures(read_at, len(data))
+    return [judge(one, certificates, lambda: datetime.now(UTC)) for one in found]
+
+
+async def test_a_signature_of_apptainer_holds_here_as_it_does_there(workplace: Workplace) -> None:
+    path = workplace.path("it.sif")
+    write_sif(path)
+    workplace.run("apptainer", "key", "newpair", "-N", "tests", "-E", "tests@example.org", "-C", "", "-P", "", "-U=false", "-b", "2048")
+    workplace.run("apptainer", "sign", "it.sif")
+    workplace.run("apptainer", "verify", "--local", "it.sif")
+    key = workplace.path(".apptainer/keys/pgp-public").read_bytes()
+    assert [one.state for one in await judged(path, key)] == [State.VALID]
+    assert [one.state for one in await judged(path)] == [State.UNKNOWN_KEY]
+
+    whole, signed = path.read_bytes(), read(path)
+    named = DESCRIPTOR.size + TABLE_OFFSET + 80
+    for position in [10, 50, named, *(found.offset for found in signed.descriptors if found.object.type != DataType.SIGNATURE)]:
+        changed = bytearray(whole)
+        changed[position] ^= 1
+        path.write_bytes(changed)
+        workplace.refused("apptainer", "verify", "--local", "it.sif")
+        assert [one.state for one in await judged(path, key)] == [State.ALTERED], position
+
+
+async def test_a_signature_of_some_objects_is_not_one_of_the_image(workplace: Workplace) -> None:
+    path = workplace.path("it.sif")
+    write_sif(path)
+    workplace.run("apptainer", "key", "newpair", "-N", "tests", "-E", "tests@example.org", "-C", "", "-P", "", "-U=false", "-b", "2048")
+    workplace.run("apptainer", "sign", "--sif-id", "1", "it.sif")
+    workplace.refused("apptainer", "verify", "--local", "it.sif")
+    (verdict,) = await judged(path, workplace.path(".apptainer/keys/pgp-public").read_bytes())
+    assert (verdict.state, "all objects" in str(verdict.reason)) == (State.ALTERED, True)
 
 
 def table(shown: str) -> list[list[str]]:

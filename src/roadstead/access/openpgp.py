@@ -12,7 +12,8 @@ from datetime import datetime
 from typing import Final, TypeVar
 
 import msgspec
-from pysequoia import ArmorKind, Cert, armor
+from pysequoia import ArmorKind, Cert, Sig, armor
+from pysequoia import verify as sequoia_verify
 from pysequoia.packet import Packet, PacketPile, Tag
 
 from roadstead.errors import InvalidInput, TooLarge
@@ -78,6 +79,27 @@ def merge(old: bytes, new: bytes) -> Certificate:
         packets = list(PacketPile.from_bytes(bytes(merged)))
     _check_packets(packets)
     return _described(merged)
+
+
+def verify(message: bytes, certificate: bytes) -> bytes | None:
+    """What a clear-signed message says, if the key or one of its subkeys has signed it and could when it did; else None."""
+    with _reading():
+        cert = Cert.from_bytes(certificate)
+    try:
+        with _reading():
+            return sequoia_verify(message, lambda _ids: [cert]).bytes
+    except InvalidInput:
+        return None
+
+
+def signature_time(message: bytes) -> datetime | None:
+    """When the signature of a clear-signed message says that it was made."""
+    _, begin, rest = message.partition(b"-----BEGIN PGP SIGNATURE-----")
+    try:
+        with _reading():
+            return Sig.from_bytes(begin + rest).created
+    except InvalidInput:
+        return None
 
 
 def _check_packets(packets: list[Packet]) -> None:

@@ -44,10 +44,18 @@ class PartitionFacts(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class SignatureFacts(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A signature that is there, whether it holds or not: its hash and the fingerprint of its OpenPGP key, if it is one, in hexadecimal."""
+    """A signature that is there, whether it holds or not: its hash and the fingerprint of its OpenPGP key, if it is one, in hexadecimal.
+
+    The rest comes from `sif.signatures`: its form ("pgp", "dsse"), the group of objects that it is about, what does not fit the bytes, and,
+    where everything does, the signed message, to be judged by who has the keys.
+    """
 
     hash: str
     fingerprint: str | None = None
+    kind: str | None = None
+    group: int | None = None
+    fault: str | None = None
+    message: str | None = None
 
 
 class Facts(msgspec.Struct, frozen=True, omit_defaults=True):

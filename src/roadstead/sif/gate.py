@@ -21,6 +21,7 @@ from roadstead.oci.media_type import SIF_LAYER_TYPES
 from roadstead.oci.reference import RepositoryName
 from roadstead.sif.facts import Facts, read_facts
 from roadstead.sif.inputs import stored_input
+from roadstead.sif.signatures import check_signatures
 
 MOST_SIFS: Final = 64
 """So many SIFs may one manifest name: each of them is read while the client waits."""
@@ -74,7 +75,11 @@ class SifGate:
         """The facts of a content. One that is damaged says so; its manifest is judged by who asked."""
         if blob.store != self._store.name:
             raise StoreFailed(f"The bytes of the image lie in a store of kind {blob.store!r}, which this process does not use.")
+        read = stored_input(self._store, blob.key, blob.size).read
         try:
-            return await read_facts(stored_input(self._store, blob.key, blob.size).read, blob.size)
+            facts = await read_facts(read, blob.size)
         except InvalidSif as reason:
             return Facts(size=blob.size, damaged=reason.message)
+        if not facts.signatures:
+            return facts
+        return msgspec.structs.replace(facts, signatures=await check_signatures(read, blob.size))

@@ -1,0 +1,260 @@
+"""Signatures of a SIF: whether its bytes are what was signed, and whether a key has signed that.
+
+A signature is a data object that is linked to the group of objects which it covers. It holds digests of the fields of the header that never
+change, of the descriptors and of the objects' bytes, as JSON that is clear-signed by OpenPGP or wrapped in a DSSE envelope
+(github.com/apptainer/sif `pkg/integrity`). Of these two questions the first needs all bytes, never changes, and is answered when the SIF
+is pushed; the second needs a few hundred bytes, and is answered anew each time, as keys come, expire and are revoked.
+
+What signs nothing but bytes, as Singularity did before version 3.6, is not judged; neither is DSSE, whose keys are not kept here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import struct
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+import msgspec
+
+from roadstead.access import openpgp
+from roadstead.access.clock import Clock
+from roadstead.errors import InvalidInput
+from roadstead.sif.facts import Read, SignatureFacts
+from roadstead.sif.format import DESCRIPTOR, HEADER, DataType
+
+LONGEST: Final = 64 * 1024
+"""Bytes of a signature that are read."""
+
+_LONGEST_TOGETHER: Final = 256 * 1024
+_MOST: Final = 64
+_PIECE: Final = 4 * 1024 * 1024
+_GROUP: Final = 0xF0000000
+_PROTECTED: Final = struct.Struct("<i?IIqqqq")  # Type, used, identifier from 0, link, size, created, user, group of the file.
+_ALGORITHMS: Final = {"sha256": "sha256", "sha384": "sha384", "sha512": "sha512"}
+_CLEAR_SIGNED: Final = b"-----BEGIN PGP SIGNED MESSAGE-----"
+_SIGNATURE: Final = b"-----BEGIN PGP SIGNATURE-----"
+
+
+class State(StrEnum):
+    """What is to be said of a signature."""
+
+    VALID = "valid"
+    ALTERED = "altered"
+    INVALID = "invalid"
+    UNKNOWN_KEY = "unknown-key"
+    REVOKED_KEY = "revoked-key"
+    EXPIRED_KEY = "expired-key"
+    UNSUPPORTED = "unsupported"
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """A signature, judged: `fingerprint` of the key (upper case), when it was made as far as it is known, and what is wrong, in words."""
+
+    state: State
+    fingerprint: str | None = None
+    signed_at: datetime | None = None
+    reason: str | None = None
+
+
+class _Header(msgspec.Struct, frozen=True):
+    digest: str
+
+
+class _Covered(msgspec.Struct, frozen=True, rename="camel"):
+    relative_id: int
+    descriptor_digest: str
+    object_digest: str
+
+
+class _Signed(msgspec.Struct, frozen=True):
+    """What is signed."""
+
+    version: int
+    header: _Header
+    objects: tuple[_Covered, ...]
+
+
+class _Entry(NamedTuple):
+    """One used place of the table, as it is written."""
+
+    kind: int
+    used: bool
+    identifier: int
+    group: int
+    link: int
+    offset: int
+    size: int
+    size_with_padding: int
+    created: int
+    modified: int
+    user: int
+    owner_group: int
+    name: bytes
+    detail: bytes
+
+    def protected(self, least: int) -> bytes:
+        """The fields that a signature covers; identifiers count from the least of the group, so that objects may be moved as one."""
+        numbers = (self.kind, self.used, self.identifier - least, self.link, self.size, self.created, self.user, self.owner_group)
+        return _PROTECTED.pack(*numbers) + self.name + self.detail
+
+
+class _Fault(Exception):
+    """The signature does not hold for these bytes."""
+
+
+async def check_signatures(read: Read, size: int) -> tuple[SignatureFacts, ...]:
+    """The signatures of a sound SIF in a file of `size` bytes, with what is wrong with them for these bytes (`fault`).
+
+    Reads every object that is signed, once for each algorithm. At most 64 signatures are looked at.
+    """
+    container = _Container(read, size)
+    await container.open()
+    found, together = [], 0
+    for entry in [one for one in container.entries if one.kind == DataType.SIGNATURE][:_MOST]:
+        together += entry.size
+        found.append(await container.check(entry, kept=together <= _LONGEST_TOGETHER))
+    return tuple(found)
+
+
+class _Container:
+    """Header and table as they are written, and the digests of objects that were asked for."""
+
+    def __init__(self, read: Read, size: int) -> None:
+        self._read = read
+        self._size = size
+        self._header = b""
+        self.entries: list[_Entry] = []
+        self._digests: dict[tuple[str, int], str] = {}
+
+    async def open(self) -> None:
+        """Read the tables of a container that is known to be sound."""
+        header = await self._read(0, HEADER.size)
+        launch, magic, version, _, identity, _, _, _, places, table, *_ = HEADER.unpack(header)
+        self._header = launch + magic + version + identity
+        raw = await self._read(table, places * DESCRIPTOR.size)
+        self.entries = [_Entry(*fields) for fields in DESCRIPTOR.iter_unpack(raw) if fields[1]]
+
+    async def check(self, signature: _Entry, *, kept: bool) -> SignatureFacts:
+        """One signature. What is too long to be `kept` is not judged."""
+        hashed, fingerprint = struct.unpack_from("<i20s", signature.detail)
+        key = fingerprint.hex().upper() if any(fingerprint) else None
+        name = {1: "sha256", 2: "sha384", 3: "sha512", 4: "blake2s", 5: "blake2b"}.get(hashed, str(hashed))
+        group = signature.link & ~_GROUP if signature.link & _GROUP == _GROUP else None
+        if signature.size > LONGEST or not kept:
+            return SignatureFacts(name, key, group=group, fault="It is too long to be looked at.")
+        message = await self._read(signature.offset, signature.size)
+        if not message.startswith(_CLEAR_SIGNED):
+            kind = "dsse" if message.lstrip().startswith(b"{") else None
+            return SignatureFacts(name, key, group=group, kind=kind)
+        try:
+            text, signed = message.decode(), _signed(_payload(message))
+            await self._compare(signed, group)
+        except (_Fault, UnicodeDecodeError) as fault:
+            reason = str(fault) if isinstance(fault, _Fault) else "It is no text."
+            return SignatureFacts(name, key, group=group, kind="pgp", fault=reason)
+        return SignatureFacts(name, key, group=group, kind="pgp", message=text)
+
+    async def _compare(self, signed: _Signed, group: int | None) -> None:
+        """Return if all objects of the group, and the header, are what was signed. Raises _Fault."""
+        members = [one for one in self.entries if one.group & ~_GROUP == group and one.kind != DataType.SIGNATURE]
+        if group is None or not members:
+            raise _Fault("It signs no group of objects.")
+        least = min(one.identifier for one in members)
+        covered = {least + one.relative_id: one for one in signed.objects}
+        if len(covered) != len(signed.objects) or set(covered) != {one.identifier for one in members}:
+            raise _Fault("It does not sign all objects of its group, or others that are not there.")
+        self._require(signed.header.digest, self._header, "the header")
+        for one in members:
+            said = covered[one.identifier]
+            self._require(said.descriptor_digest, one.protected(least), f"the descriptor of object {one.identifier}")
+            if await self._digest(_algorithm(said.object_digest), one) != said.object_digest:
+                raise _Fault(f"Object {one.identifier} is not what was signed.")
+
+    def _require(self, digest: str, content: bytes, what: str) -> None:
+        algorithm = _algorithm(digest)
+        if f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}" != digest:
+            raise _Fault(f"{what[0].upper()}{what[1:]} is not what was signed.")
+
+    async def _digest(self, algorithm: str, entry: _Entry) -> str:
+        known = self._digests.get((algorithm, entry.identifier))
+        if known is None:
+            hasher = hashlib.new(algorithm)
+            for offset in range(entry.offset, entry.offset + entry.size, _PIECE):
+                piece = await self._read(offset, min(_PIECE, entry.offset + entry.size - offset))
+                await asyncio.to_thread(hasher.update, piece)
+            known = self._digests[algorithm, entry.identifier] = f"{algorithm}:{hasher.hexdigest()}"
+        return known
+
+
+def _algorithm(digest: str) -> str:
+    algorithm = _ALGORITHMS.get(digest.partition(":")[0])
+    if algorithm is None:
+        raise _Fault("It uses a digest that is not known here.")
+    return algorithm
+
+
+def _signed(payload: bytes) -> _Signed:
+    if payload.startswith(b"SIFHASH:"):
+        raise _Fault("It is of an old form, which signs neither header nor descriptors.")
+    try:
+        signed = msgspec.json.decode(payload, type=_Signed)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise _Fault("What it signs cannot be read.") from error
+    if signed.version != 1:
+        raise _Fault(f"It is of version {signed.version}, and only 1 is known.")
+    return signed
+
+
+def _payload(message: bytes) -> bytes:
+    """What a clear-signed message says (RFC 9580 §7), read without a key. Whoever judges it compares this with what was signed."""
+    head, found, rest = message.replace(b"\r\n", b"\n").partition(b"\n\n")
+    text, ended, _ = rest.partition(b"\n" + _SIGNATURE)
+    if not found or not ended or _SIGNATURE in head:
+        raise _Fault("It is no clear-signed message.")
+    return b"\n".join(line.removeprefix(b"- ") for line in text.split(b"\n"))
+
+
+def judge(found: SignatureFacts, certificates: Iterable[bytes], clock: Clock) -> Verdict:
+    """What a signature is worth now, with these keys (binary). Costs one verification, about a millisecond."""
+    if found.fault is not None:
+        return Verdict(State.ALTERED, found.fingerprint, reason=found.fault)
+    if found.kind != "pgp" or found.message is None:
+        return Verdict(State.UNSUPPORTED, found.fingerprint, reason="Signatures of this kind are not verified here.")
+    message = found.message.encode()
+    keys = _known(certificates)
+    key = keys.get((found.fingerprint or "").lower())
+    signed_at = openpgp.signature_time(message)
+    if key is None:
+        return Verdict(State.UNKNOWN_KEY, found.fingerprint, signed_at, "No key of this fingerprint is known here.")
+    if key.revoked:
+        return Verdict(State.REVOKED_KEY, found.fingerprint, signed_at, "The key has been revoked.")
+    if key.expires_at is not None and key.expires_at <= clock():
+        return Verdict(State.EXPIRED_KEY, found.fingerprint, signed_at, f"The key expired on {key.expires_at:%Y-%m-%d}.")
+    return _verified(found, message, key.binary, signed_at)
+
+
+def _verified(found: SignatureFacts, message: bytes, key: bytes, signed_at: datetime | None) -> Verdict:
+    text = openpgp.verify(message, key)
+    try:
+        # What the bytes were compared with was read without the key: it must be what the key has signed.
+        holds = text is not None and _signed(text) == _signed(_payload(message))
+    except _Fault:
+        holds = False
+    if not holds:
+        return Verdict(State.INVALID, found.fingerprint, signed_at, "The key has not made this signature.")
+    return Verdict(State.VALID, found.fingerprint, signed_at)
+
+
+def _known(certificates: Iterable[bytes]) -> Mapping[str, openpgp.Certificate]:
+    found = {}
+    for binary in certificates:
+        try:
+            key = openpgp.parse(binary)
+        except InvalidInput:
+            continue
+        found[key.fingerprint] = key
+    return found
