@@ -30,7 +30,7 @@ from roadstead.sif.decompression import NAMES, decompressor
 from roadstead.sif.isolation import end_with_parent, limit, shut
 from roadstead.sif.messages import AHEAD, LENGTH_BYTES, PIECE, Ask, Done, Failed, Task, Told, decode_task, encode
 from roadstead.sif.orders import Answer, Examine, Examined, ImageMade, Isolation, SifMade, ToOci, ToSif
-from roadstead.sif.to_oci import Layering, to_oci
+from roadstead.sif.to_oci import to_oci
 
 _STACK: Final = 1 << 20  # Bytes of a thread's stack, which count as address space from the beginning.
 _STEP: Final = 0.005  # Progress is told each time it grows by this much.
@@ -181,22 +181,15 @@ class Ranges:
 
 
 def warm_up() -> None:
-    """Make a small image and one of that, so that whatever is imported, opened or set up at first use is there before the door is shut."""
+    """Make a small image, so that whatever is imported, opened or set up at first use is there before the door is shut."""
     layer = igzip.compress(bytes(1024))
     configuration = msgspec.json.encode({"architecture": "amd64", "rootfs": {"diff_ids": [str(Digest.of(bytes(1024)))]}})
     for name in ("gzip", "zstd"):
-        sif = io.BytesIO()
-        convert(Source(Digest.of(b""), configuration, [lambda: [layer]]), sif, Conversion(Compression(name, 1)))
-        content = sif.getvalue()
-        to_oci(partial(_part, content), len(content), io.BytesIO(), Layering())
+        convert(Source(Digest.of(b""), configuration, [lambda: [layer]]), io.BytesIO(), Conversion(Compression(name, 1)))
     for number in NAMES:
         with suppress(RoadsteadError):
             decompressor(number)(b"damaged", 1)
     threading.stack_size(_STACK)
-
-
-def _part(content: bytes, offset: int, length: int) -> bytes:
-    return content[offset : offset + length]
 
 
 def tried() -> Iterator[str]:
@@ -244,6 +237,10 @@ def carry_out(task: Task, parent: Parent, output: BinaryIO, isolation: Isolation
             return Examined(isolation, tuple(tried()))
 
 
+def _too_much_memory(task: Task) -> Failed:
+    return Failed(ImageTooLarge.__name__, f"The conversion takes more than the {task.means.memory >> 20} MiB of memory that it may have.")
+
+
 def outcome(task: Task, parent: Parent, output: BinaryIO, isolation: Isolation, peak: Callable[[], int]) -> Done | Failed:
     """Do what is asked; the answer, or why there is none."""
     try:
@@ -251,9 +248,11 @@ def outcome(task: Task, parent: Parent, output: BinaryIO, isolation: Isolation, 
     except RoadsteadError as error:
         return Failed(type(error).__name__, error.message)
     except MemoryError:
-        return Failed(
-            ImageTooLarge.__name__, f"The conversion takes more than the {task.means.memory >> 20} MiB of memory that it may have."
-        )
+        return _too_much_memory(task)
+    except RuntimeError as error:
+        if "new thread" not in str(error):
+            raise
+        return _too_much_memory(task)  # Its stack is what there was no room for.
     except OSError as error:
         if error.errno == errno.EFBIG:
             return Failed(ImageTooLarge.__name__, f"The converted image takes more than the {task.means.output} bytes that it may have.")
