@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import Connection, insert, select
 
 from roadstead.access.actor import Actor
-from roadstead.errors import BlobUnknown, Denied, InvalidInput, ManifestUnknown, NotConvertible, ReferenceMissing, Unauthenticated
+from roadstead.content.memory import MemoryStore
+from roadstead.errors import (
+    BlobUnknown,
+    Denied,
+    InvalidInput,
+    ManifestUnknown,
+    NotConvertible,
+    ReferenceMissing,
+    Unauthenticated,
+    UploadUnknown,
+)
 from roadstead.metadata.database import Database
 from roadstead.metadata.repositories import PlaceRow
 from roadstead.metadata.schema import digests, sif_facts
@@ -16,12 +27,16 @@ from roadstead.oci import media_type
 from roadstead.oci.digest import Digest
 from roadstead.oci.reference import RepositoryName, TagName
 from roadstead.registry.registry import Registry
+from roadstead.registry.rules import Rules
 from roadstead.registry.seams import Seams
 from roadstead.registry.sifs import SifImage
+from roadstead.upkeep.collect import collect
+from roadstead.upkeep.uploads import expire_uploads
 from tests.conftest import MakeRegistry
 from tests.rooms.registry.test_seams import Substitution
-from tests.support.factories import APP, BEGINNING, COPY, VAULT, Blob, image, push_blob, push_image
+from tests.support.factories import APP, BEGINNING, COPY, VAULT, Blob, ManualClock, body, image, push_blob, push_image
 
+RULES = Rules()
 ONE, TWO = TagName("one"), TagName("two")
 
 
@@ -247,3 +262,18 @@ async def test_a_blob_that_is_gone_is_not_served(registry: Registry, admin: Acto
     await registry.blobs.delete(admin, APP, found.file)
     with pytest.raises(BlobUnknown):
         await registry.blobs.open(admin, APP, found.file)
+
+
+async def test_what_is_uploaded_and_never_recorded_is_cleared_away(
+    registry: Registry, admin: Actor, database: Database, store: MemoryStore, clock: ManualClock
+) -> None:
+    parts = await registry.uploads.start(admin, APP)
+    await registry.uploads.write(admin, APP, parts.token, body(b"the first part"))
+    file = await upload(registry, admin, APP, "whole, and never completed")
+    clock.advance(max(RULES.upload_lifetime, RULES.link_grace) + timedelta(seconds=1))
+    assert await expire_uploads(database, store, RULES, clock) == 1
+    with pytest.raises(UploadUnknown):
+        await registry.uploads.status(admin, APP, parts.token)
+    await collect(database, store, RULES, clock)
+    with pytest.raises(ReferenceMissing):
+        await registry.sifs.record(admin, APP, file)
