@@ -55,6 +55,7 @@ from roadstead.sif.limits import Limits
 from roadstead.sif.makers import Maker
 from roadstead.sif.orders import Means
 from roadstead.sif.room import SifRoom, makers
+from roadstead.sif.signed import ShownSignatures
 from roadstead.upkeep import chores
 from roadstead.upkeep.eviction import Budget
 from roadstead.upkeep.jobs import Jobs
@@ -187,12 +188,15 @@ def doors(system: System) -> Mapping[str, Door]:
 
     checks = {"database": system.database.check, "store": system.store.check}
     library = LibraryDoor(system.access, system.registry)
+    signatures = ShownSignatures(system.database, system.registry.repositories, system.access.openpgp_keys, system_clock)
     return {
         "v2": DistributionDoor(system.registry, system.access.accounts, system.access.limits),
         "service": TokenDoor(system.access.accounts, system.access.limits),
         "c": LoginDoor(system.access),
         "api": BesideDoor(
-            shub.PREFIX, shub.ShubDoor(system.access, system.registry), HarborDoor(system.access, system.registry, system.sif.shown, checks)
+            shub.PREFIX,
+            shub.ShubDoor(system.access, system.registry),
+            HarborDoor(system.access, system.registry, system.sif.shown, signatures, checks),
         ),
         "devcenter": DevCenterDoor(),
         "sif": DownloadDoor(system.access, system.registry),

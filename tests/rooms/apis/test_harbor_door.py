@@ -22,6 +22,7 @@ from roadstead.serving.request import Message, Request, Site
 from roadstead.serving.response import Response
 from roadstead.sif.room import SifRoom
 from roadstead.sif.shown import ShownConversions
+from roadstead.sif.signed import ShownSignatures
 from tests.support.factories import ManualClock
 
 
@@ -31,7 +32,12 @@ def door(database: Database, registry: Registry) -> HarborDoor:
         raise RoadsteadError("It is broken.")
 
     checks = {"database": database.check, "store": broken}
-    return HarborDoor(Access(database, Vault([b"k" * 32])), registry, shown(database, registry), checks)
+    access = Access(database, Vault([b"k" * 32]))
+    return HarborDoor(access, registry, shown(database, registry), signed(database, registry, access), checks)
+
+
+def signed(database: Database, registry: Registry, access: Access) -> ShownSignatures:
+    return ShownSignatures(database, registry.repositories, access.openpgp_keys, ManualClock())
 
 
 def shown(database: Database, registry: Registry) -> ShownConversions:
@@ -115,7 +121,7 @@ async def test_requests_are_limited_as_at_every_door(database: Database, registr
     access = Access(database, Vault([b"k" * 32]), clock=ManualClock())
     await access.configuration.change(SYSTEM, {"requests_per_second_per_address": 2})
     await access.limits.share()
-    limited = HarborDoor(access, registry, shown(database, registry), {})
+    limited = HarborDoor(access, registry, shown(database, registry), signed(database, registry, access), {})
     assert [(await ask(limited, request("GET", "/api/v2.0/ping"))).status for _ in range(4)] == [200, 200, 429, 429]
 
 

@@ -17,6 +17,7 @@ from roadstead.registry.registry import Registry
 from roadstead.serving.health import Check
 from roadstead.serving.request import Request
 from roadstead.sif.shown import ShownConversions
+from roadstead.sif.signed import ShownSignatures
 
 PREFIX: Final = "/api/v2.0"
 _ID: Final = re.compile("[0-9]{1,18}")
@@ -30,6 +31,7 @@ class Call(msgspec.Struct):
     access: Access
     registry: Registry
     conversions: ShownConversions
+    signatures: ShownSignatures
     checks: dict[str, Check]
     request: Request
     actor: Actor

@@ -21,6 +21,7 @@ from roadstead.serving.health import Check
 from roadstead.serving.request import Message, Request
 from roadstead.serving.response import Headers, Response
 from roadstead.sif.shown import ShownConversions
+from roadstead.sif.signed import ShownSignatures
 
 _BODY_LIMIT: Final = 1 << 20
 _WITHOUT_BODY: Final = frozenset({"GET", "HEAD"})
@@ -29,10 +30,18 @@ _WITHOUT_BODY: Final = frozenset({"GET", "HEAD"})
 class HarborDoor:
     """See the module's docstring. `checks` are the parts of the system that `/health` tries."""
 
-    def __init__(self, access: Access, registry: Registry, conversions: ShownConversions, checks: Mapping[str, Check]) -> None:
+    def __init__(
+        self,
+        access: Access,
+        registry: Registry,
+        conversions: ShownConversions,
+        signatures: ShownSignatures,
+        checks: Mapping[str, Check],
+    ) -> None:
         self._access = access
         self._registry = registry
         self._conversions = conversions
+        self._signatures = signatures
         self._checks = dict(checks)
         self._app: FastAPI = build()
 
@@ -40,7 +49,9 @@ class HarborDoor:
         """Answer one request of the management API."""
         actor, headers = await identify(self._access, request)
         body = b"" if request.method in _WITHOUT_BODY else await request.whole_body(_BODY_LIMIT)
-        call = Call(self._access, self._registry, self._conversions, self._checks, request, actor, {"cache-control": "no-store"})
+        call = Call(
+            self._access, self._registry, self._conversions, self._signatures, self._checks, request, actor, {"cache-control": "no-store"}
+        )
         response = await _pass(self._app, call, body)
         response.headers += headers
         return response

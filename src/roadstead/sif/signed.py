@@ -1,0 +1,85 @@
+"""The signatures of an artifact's SIF as people see them: judged at this moment, with the keys that are known at this moment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
+from typing import Final
+
+import msgspec
+
+from roadstead.access.actor import Action, Actor
+from roadstead.access.clock import Clock
+from roadstead.access.openpgp_keys import OpenPgpKeys
+from roadstead.errors import NotFound
+from roadstead.metadata import facts
+from roadstead.metadata.database import Database
+from roadstead.metadata.manifests import ManifestSelects
+from roadstead.oci.digest import Digest
+from roadstead.oci.reference import Reference, RepositoryName
+from roadstead.registry.manifests import unknown
+from roadstead.registry.repositories import Repositories
+from roadstead.sif.facts import Facts, SignatureFacts
+from roadstead.sif.signatures import judge
+
+_LENGTH: Final = 40  # of a fingerprint of OpenPGP version 4, the only one that a SIF has room for
+
+
+class ShownSignature(msgspec.Struct, frozen=True):
+    """One signature. `state` is one of `sif.signatures.State`; `kind` is `pgp` or `dsse`, None for what is neither.
+
+    Where the key is known, `owner` is the account that pushed it, and `user_ids` is what it says of its holder. `signed_at` is what the
+    signature says, believable where that is valid; `reason` is why it is not.
+    """
+
+    state: str
+    kind: str | None
+    fingerprint: str | None
+    owner: str | None
+    user_ids: tuple[str, ...]
+    signed_at: datetime | None
+    reason: str | None
+
+
+class ShownSignatures:
+    """Who may pull sees them."""
+
+    def __init__(self, database: Database, repositories: Repositories, keys: OpenPgpKeys, clock: Clock) -> None:
+        self._database = database
+        self._repositories = repositories
+        self._keys = keys
+        self._manifests = ManifestSelects(database)
+        self._clock = clock
+
+    async def all(self, actor: Actor, name: RepositoryName, reference: Reference) -> Sequence[ShownSignature]:
+        """The signatures inside an artifact's SIF; () where there are none, or no SIF. Raises ManifestUnknown, and what `locate` raises."""
+        place = await self._repositories.locate(actor, name, Action.PULL)
+        select = self._manifests.by_digest(name, reference) if isinstance(reference, Digest) else self._manifests.by_tag(name, reference)
+        found = await select
+        if found is None or place.repository_id is None:
+            raise unknown(name, reference)
+        read = partial(facts.of_manifests, repository_id=place.repository_id, manifest_ids=[found.manifest_id])
+        known = (await self._database.read(read)).get(found.manifest_id)
+        signatures = () if known is None else msgspec.json.decode(known, type=Facts).signatures
+        return [await self._shown(one) for one in signatures]
+
+    async def _shown(self, signature: SignatureFacts) -> ShownSignature:
+        key = signature.fingerprint or ""
+        rows = await self._keys.search(key, exact=True) if len(key) == _LENGTH else []
+        verdict = judge(signature, await self._certificates(key) if rows else [], self._clock)
+        return ShownSignature(
+            state=verdict.state,
+            kind=signature.kind,
+            fingerprint=verdict.fingerprint,
+            owner=rows[0].owner if rows else None,
+            user_ids=rows[0].user_ids if rows else (),
+            signed_at=verdict.signed_at,
+            reason=verdict.reason,
+        )
+
+    async def _certificates(self, key: str) -> Sequence[bytes]:
+        try:
+            return await self._keys.certificates(key)
+        except NotFound:  # removed at this moment
+            return []
