@@ -7,8 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from roadstead.sif.format import ARCHITECTURES
+from tests.journeys.test_who_may import tell
 from tests.protocols.conftest import short_directory
-from tests.support.clients.images import base, fetch, tar
+from tests.support.clients.images import base, fetch, multi_arch, push, tar
 from tests.support.clients.tools import Workplace, require_client
 from tests.support.daemons import CLASSIC_STORE, docker_daemon
 from tests.support.server import RoadsteadServer
@@ -63,3 +65,33 @@ def test_docker_pushes_and_apptainer_pulls_and_runs(server: RoadsteadServer, lap
     inspected = json.loads(cluster.run("apptainer", "inspect", "--json", "converted.sif").out)
     assert inspected["data"]["attributes"]["labels"]["org.label-schema.usage.singularity.deffile.bootstrap"] == "docker"
     assert fetch(server.http(), "library/story", "1.0.sif").blobs[1].data == cluster.path("converted.sif").read_bytes()
+
+
+def test_of_an_index_each_architecture_that_the_project_wants_is_there(server: RoadsteadServer, cluster: Workplace) -> None:
+    tell(server, "project", "add", "arches")
+    push(server.http(), "arches/app", "1", multi_arch("for two"))
+    name = f"oras://{server.host}/arches/app:1.sif"
+    cluster.run("apptainer", "pull", "--no-https", "only.sif", name)
+    only = cluster.path("only.sif").read_bytes()
+    tell(server, "project", "conversion", "arches", "--platforms", "linux/amd64,linux/arm64")
+    # Of an index behind oras://, Apptainer before 1.5 takes the part for amd64 whatever --arch says.
+    cluster.run("apptainer", "pull", "--no-https", "--arch", "amd64", "amd64.sif", name)
+    assert cluster.path("amd64.sif").read_bytes() == only
+    files = [child.blobs[1].data for child in fetch(server.http(), "arches/app", "1.sif").children]
+    assert files[0] == only
+    assert [file[_ARCHITECTURE] for file in files] == [ARCHITECTURES["amd64"], ARCHITECTURES["arm64"]]
+
+
+_ARCHITECTURE = slice(45, 48)
+"""Where a SIF's header says it."""
+
+
+def test_who_is_not_logged_in_pulls_what_others_had_converted(server: RoadsteadServer, cluster: Workplace) -> None:
+    push(server.http(), "library/public", "1", multi_arch("for everybody"))
+    name = f"oras://{server.host}/library/public:1.sif"
+    with short_directory() as home:
+        stranger = Workplace(home)
+        assert "unauthorized" in stranger.refused("apptainer", "pull", "--no-https", "it.sif", name).lower()
+        cluster.run("apptainer", "pull", "--no-https", "it.sif", name)
+        stranger.run("apptainer", "pull", "--no-https", "it.sif", name)
+        assert stranger.path("it.sif").read_bytes() == cluster.path("it.sif").read_bytes()

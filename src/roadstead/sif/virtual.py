@@ -34,6 +34,10 @@ from roadstead.sif.forms import Form, form_of, parts_for, virtual, written
 from roadstead.sif.wanted import Wanted
 
 _SHOWN: Final = 20
+_LOOKED_INTO: Final = 2
+"""Parts of an index that tell whether it is one of SIFs: who mixes them gets what was pushed."""
+_REMEMBERED: Final = 10_000
+"""Indexes of which a process remembers that."""
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -60,6 +64,7 @@ class VirtualTags:
         self._manifests = ManifestSelects(database)
         self._derived = derived
         self._conversions = conversions
+        self._indexes: dict[int, bool] = {}
 
     async def absent(self, actor: Actor, place: PlaceRow, name: RepositoryName, tag: TagName) -> Digest | None:
         """See `ReferenceResolver.absent`."""
@@ -71,13 +76,27 @@ class VirtualTags:
 
     async def as_image(self, actor: Actor, name: RepositoryName, found: ManifestRow) -> Digest | None:
         """See `ReferenceResolver.as_image`."""
-        if not _names_sif(found.content):
+        if not await self._holds_sif(name, found):
             return None
         policy = await self._derived.policy(found.project_id)
         if not policy.sif_as_image:
             return None
         place = PlaceRow(found.project_id, found.project_name, found.public, found.repository_id)
         return await self._in_form(Asked(actor, place, name, policy), found, Form.OCI)
+
+    async def _holds_sif(self, name: RepositoryName, found: ManifestRow) -> bool:
+        """Whether a manifest is that of a SIF, or an index of such. Each index is looked into once, as Docker pulls many."""
+        if found.media_type not in types.INDEX_TYPES:
+            return _names_sif(found.content)
+        known = self._indexes.get(found.manifest_id)
+        if known is None:
+            children = parse_manifest(found.content, found.media_type).children
+            rows = [await self._manifests.by_digest(name, child.digest) for child in children[:_LOOKED_INTO]]
+            known = any(row is not None and _names_sif(row.content) for row in rows)
+            if len(self._indexes) >= _REMEMBERED:
+                self._indexes.clear()
+            self._indexes[found.manifest_id] = known
+        return known
 
     async def _in_form(self, asked: Asked, found: ManifestRow, form: Form) -> Digest | None:
         """The manifest that stands for `found` in that form; None where there is nothing to convert, or nothing is to be converted."""

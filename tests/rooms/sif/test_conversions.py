@@ -179,6 +179,17 @@ async def test_a_sif_is_given_as_an_image_to_who_only_runs_images(house: House, 
     assert (await house.registry.manifests.get(admin, APP, TagName("1"), runs_images=True)).digest == SIF.digest
 
 
+async def test_an_index_of_sifs_is_given_as_an_image_too(house: House, admin: Actor) -> None:
+    await push_index(house.registry, admin, APP, "sifs", amd64=SIF)
+    images = await push_index(house.registry, admin, APP, "images", amd64=ONE)
+    async with house.work():
+        for _ in range(2):
+            row = await house.registry.manifests.get(admin, APP, TagName("sifs"), runs_images=True)
+            assert row.content == made_of(house, SIF, Form.OCI)
+    for _ in range(2):
+        assert (await house.registry.manifests.get(admin, APP, TagName("images"), runs_images=True)).digest == images.digest
+
+
 async def test_a_project_that_converts_nothing_has_no_virtual_tags(house: House, admin: Actor) -> None:
     await house.decide("library", ConversionPolicy(when="off"))
     await push_image(house.registry, admin, APP, ONE, "1")
