@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Row, select
+from sqlalchemy import Connection, Row, select
 
 from roadstead.access.actor import Actor
 from roadstead.content.memory import MemoryStore
 from roadstead.content.store import Sealed
 from roadstead.errors import Conflict, InvalidManifest, ManifestUnknown, NotFound, QuotaExceeded, ReferenceMissing
+from roadstead.metadata import projects, quota_upkeep
 from roadstead.metadata.database import Database
 from roadstead.metadata.repositories import PlaceRow, RepositorySelects
 from roadstead.metadata.schema import events
@@ -28,6 +30,7 @@ from tests.support.factories import APP, COPY, VAULT, Image, ManualClock, image,
 SOURCE = image("layer", config="{}")
 OTHER = image("arm", config="{}")
 CONVERSION = "converter 1"
+ROUNDS = 12
 
 
 def made_of(source: Image, text: str = "sif") -> Image:
@@ -425,6 +428,54 @@ async def test_a_copy_leaves_it_where_it_is(registry: Registry, database: Databa
     for one in (whole, *parts):
         with pytest.raises(ManifestUnknown):
             await registry.manifests.get(admin, VAULT, one.digest)
+
+
+# --- at the same time -----------------------------------------------------------------------------------------------------------------
+
+
+async def test_nothing_is_left_of_a_source_that_is_deleted_while_something_is_made_of_it(
+    registry: Registry, database: Database, admin: Actor
+) -> None:
+    for number in range(ROUNDS):
+        source = image(f"layer {number}")
+        made = made_of(source, f"sif {number}")
+        await push_image(registry, admin, APP, source)
+        deriving = derive(registry, database, APP, source, made)
+        done, deleted = await asyncio.gather(deriving, registry.manifests.delete(admin, APP, source.digest), return_exceptions=True)
+        assert deleted is None
+        assert done == made.digest or isinstance(done, ManifestUnknown), done
+        with pytest.raises(ManifestUnknown):
+            await registry.manifests.get(admin, APP, made.digest)
+    assert await used(registry, admin) == 0
+
+
+async def test_the_same_is_recorded_shared_and_pushed_at_the_same_time(registry: Registry, database: Database, admin: Actor) -> None:
+    await push_image(registry, admin, COPY, SOURCE)
+    await derive(registry, database, COPY, SOURCE, made_of(SOURCE))
+    for number in range(ROUNDS):
+        name = RepositoryName(f"library/app{number}")
+        await push_image(registry, admin, name, SOURCE)
+        made = made_of(SOURCE)
+        outcomes = await asyncio.gather(
+            *(derive(registry, database, name, SOURCE, made) for _ in range(3)),
+            registry.derived.share(await place_of(database, name), name, SOURCE.digest, CONVERSION),
+            push_image(registry, admin, name, made, "mine"),
+        )
+        assert set(outcomes[:4]) == {made.digest}
+        found = await registry.derived.find(await repository_of(database, name), SOURCE.digest, CONVERSION)
+        assert found is not None
+        assert found.whole
+        await registry.manifests.delete(admin, name, SOURCE.digest)
+        # It was pushed, whenever that was.
+        assert (await registry.manifests.get(admin, name, TagName("mine"))).digest == made.digest
+    assert await used(registry, admin) == len(b"sif") + len(b"{}") + len(b"layer")
+    assert await database.read(lambda connection: quota_upkeep.discrepancy(connection, project_id_of(connection))) is None
+
+
+def project_id_of(connection: Connection) -> int:
+    found = projects.find(connection, APP.project)
+    assert found is not None
+    return found.id
 
 
 async def derive_several(registry: Registry, database: Database, admin: Actor) -> tuple[Image, Image, tuple[Image, Image]]:
