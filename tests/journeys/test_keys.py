@@ -110,3 +110,16 @@ def test_a_key_server_takes_the_right_password_only(elsewhere: Workplace, regist
     command = ("apptainer", "keyserver", "login", "--username", "admin", "--password-stdin", f"{registry.url}:443")
     elsewhere.refused(*command, stdin="wrong")
     elsewhere.run(*command, stdin=registry.admin_password)
+
+
+def test_the_registry_says_who_has_signed(signer: Workplace, registry: RoadsteadServer) -> None:
+    log_in(signer, registry)
+    signer.run("apptainer", "sign", "it.sif")
+    signer.run("apptainer", "push", "it.sif", "library://library/tools/signed:one")
+    with registry.http(anonymous=True) as http:
+        path = "/api/v2.0/projects/library/repositories/tools%252Fsigned/artifacts/one/signatures"
+        assert [one["state"] for one in http.get(path).json()] == ["unknown-key"]
+        signer.run("apptainer", "key", "push", fingerprint(signer))
+        (one,) = http.get(path).json()
+    assert (one["state"], one["owner"], one["fingerprint"]) == ("valid", "admin", fingerprint(signer))
+    assert "ada@example.org" in one["user_ids"][0]
