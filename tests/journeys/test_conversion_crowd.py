@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import time
 from collections.abc import Iterator
@@ -79,12 +80,28 @@ def test_the_server_takes_more_connections_than_may_wait() -> None:
     assert Patience().waiters * 2 < serve._CONNECTIONS
 
 
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RoadsteadServer]:
+    """A server with one worker, started with few open files allowed, as service managers do."""
+    server = RoadsteadServer(tmp_path / "data", {"ROADSTEAD_WORKERS": "1"})
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
+    try:
+        server.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 2 * CLIENTS)), hard))
+    try:
+        yield server
+    finally:
+        server.kill()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 @pytest.mark.slow
-def test_a_crowd_waits_for_one_conversion_and_is_in_nobodys_way(tmp_path: Path) -> None:
-    with RoadsteadServer(tmp_path / "data", {"ROADSTEAD_WORKERS": "1"}) as server:
-        push(server.http(), "library/crowd", "1", small_image())
-        answers = asyncio.run(crowd(server, token_for(server, "repository:library/crowd:pull")))
-        jobs = tell(server, "jobs", "list", "--kind", "convert")
+def test_a_crowd_waits_for_one_conversion_and_is_in_nobodys_way(server: RoadsteadServer) -> None:
+    push(server.http(), "library/crowd", "1", small_image())
+    answers = asyncio.run(crowd(server, token_for(server, "repository:library/crowd:pull")))
+    jobs = tell(server, "jobs", "list", "--kind", "convert")
     given = [body for status, _, body in answers if status == 200]
     told = [headers for status, headers, _ in answers if status == 503]
     assert len(given) == Patience().waiters
