@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from datetime import timedelta
 from functools import partial
@@ -19,11 +20,12 @@ from roadstead.jobs.worker import Pace, Worker
 from roadstead.metadata import jobs
 from roadstead.metadata.database import Database
 from roadstead.metadata.jobs import JobRow, NewJob
+from roadstead.metadata.repositories import RepositorySelects
 from roadstead.registry.registry import Registry
 from roadstead.registry.rules import Rules
 from roadstead.upkeep import chores
 from roadstead.upkeep.eviction import Budget
-from tests.support.factories import APP, ManualClock, blob, push_blob
+from tests.support.factories import APP, ManualClock, blob, image, push_blob, push_image
 
 RULES = Rules()
 BUDGET = Budget(0, lambda _source, conversion: conversion == "today")
@@ -54,6 +56,24 @@ class Upkeep:
 @pytest.fixture
 def upkeep(database: Database, store: MemoryStore, clock: ManualClock) -> Upkeep:
     return Upkeep(database, store, clock)
+
+
+async def test_evicting_says_what_went_and_what_must_stay(
+    registry: Registry, database: Database, admin: Actor, upkeep: Upkeep, clock: ManualClock
+) -> None:
+    for number, conversion in enumerate(("today", "yesterday")):
+        source = image(f"layer {number}")
+        made = image(f"sif {number}", subject=source)
+        await push_image(registry, admin, APP, source)
+        place = await RepositorySelects(database).place(APP)
+        assert place is not None
+        await registry.derived.record(place, APP, source.digest, conversion, made.content, [one.content for one in made.blobs])
+    row, log = await upkeep.run("evict-derived")
+    assert json.loads(row.result or "") == {"manifests": 1, "freed": 5, "used": 5}
+    assert log == [
+        "Evicted what 1 conversions have made: 5 bytes.",
+        "What has been derived takes 5 bytes, more than the 0 bytes that it may, and must stay.",
+    ]
 
 
 async def test_collecting_says_how_much_it_deleted(
