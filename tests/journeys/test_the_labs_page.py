@@ -1,4 +1,4 @@
-"""The container page of a national lab, command by command: host replaced, `--nohttps` dropped, nothing else changed.
+"""The container page of a national lab, command by command: host replaced, `--nohttps` dropped or spelt as today, nothing else changed.
 
 A user builds with Docker on a laptop, and runs with Apptainer on a cluster that has no Docker. Both trust the registry's own authority, as
 the site's administrators have set them up to; the registry has one name, `registry.test`, and no port in it.
@@ -94,6 +94,17 @@ def test_docker_images(laptop: Workplace, registry: RoadsteadServer) -> None:
         assert status == 0, shown
         # "The container should now be downloaded and usable as usual"
         assert cluster.run("apptainer", "exec", "model_1.0.sif", "cat", "/etc/seed").out == "built on a laptop"
+
+
+def test_the_pull_command_with_its_option(machine: Workplace, registry: RoadsteadServer) -> None:
+    """Section "Pull Docker image": `--nohttps`, which Apptainer now spells `--no-https`, does no harm where certificates are good."""
+    push(registry.http(), "climate/letter", "1.0", image("to the letter"))
+    command = ("apptainer", "pull", "--no-https", "--docker-login", f"docker://{HOST}/climate/letter:1.0")
+    status, shown = machine.converse({"Username:": "ada", "Password:": "wrong"}, *command)
+    assert status != 0, shown
+    status, shown = machine.converse({"Username:": "ada", "Password:": PASSWORD}, *command)
+    assert status == 0, shown
+    assert machine.run("apptainer", "exec", "letter_1.0.sif", "cat", "/etc/seed").out == "to the letter"
 
 
 def test_singularity_images(machine: Workplace, registry: RoadsteadServer) -> None:
