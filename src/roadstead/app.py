@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal
 
 import msgspec
 
@@ -46,7 +45,7 @@ from roadstead.serving.health import HealthDoor, MetricsDoor
 from roadstead.serving.observation import COUNTERS_FOLDER, reserve_counters, set_up_logging
 from roadstead.serving.trust import trust_doors
 from roadstead.settings import Settings
-from roadstead.sif.compression import Compression
+from roadstead.sif.compression import usual
 from roadstead.sif.conversions import Patience
 from roadstead.sif.convert import Conversion
 from roadstead.sif.forms import Form
@@ -73,7 +72,6 @@ _PASS_OVER_SECONDS = 60.0
 
 
 # Compressor and level. A higher level of zstd takes longer than gzip for a few per cent.
-_COMPRESSION: Final[Mapping[str, tuple[Literal["gzip", "zstd"], int]]] = {"gzip": ("gzip", 6), "zstd": ("zstd", 3)}
 
 
 class System(msgspec.Struct, frozen=True):
@@ -117,7 +115,7 @@ def _makers(settings: Settings, database: Database, store: ContentStore) -> dict
         output=settings.conversion_unpacked_gib << 30,
         threads=settings.conversion_threads,
     )
-    return makers(database, store, Conversion(Compression(*_COMPRESSION[settings.conversion_compression]), limits=limits), means)
+    return makers(database, store, Conversion(usual(settings.conversion_compression), limits=limits), means)
 
 
 def _patience(settings: Settings) -> Patience:

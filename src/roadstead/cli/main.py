@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import version
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 
@@ -63,6 +64,23 @@ def doctor(data: DataOption = None, config: ConfigOption = None) -> None:
 
     settings = apply(data=data, config=config)
     raise typer.Exit(examine(settings.data, settings.database, settings.storage))
+
+
+@app.command()
+def convert(
+    source: Annotated[str, typer.Argument(help="A SIF, an OCI layout or an archive of docker save; oci:DIRECTORY:TAG picks a tag.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="What to write (default: named as the source, here).")] = None,
+    platform: Annotated[str | None, typer.Option(help="os/architecture of an index (default: this machine's).")] = None,
+    compression: Annotated[Literal["gzip", "zstd"], typer.Option(help="Of the SIF's file system; every kernel reads gzip.")] = "gzip",
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads that compress (default: one a core).")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there already.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Convert an image in files to a SIF, or a SIF to an OCI layout, to the bytes that the server makes."""
+    from roadstead.cli.convert import Asked  # noqa: PLC0415 - see serve
+    from roadstead.cli.convert import convert as make  # noqa: PLC0415 - see serve
+
+    make(Asked(source, output, platform, compression, threads, force), as_json=as_json)
 
 
 def _version(wanted: bool) -> None:

@@ -56,6 +56,11 @@ class Compression(msgspec.Struct, frozen=True):
         return bytes(deflate.zlib_compress(block, self.level))
 
 
+def usual(name: Literal["gzip", "zstd"]) -> Compression:
+    """The compressor at the level that is used where nobody asks for another."""
+    return Compression(name, 6 if name == "gzip" else 3)
+
+
 class _Zstd:
     """A compressor for each thread: making one costs more than a block."""
 
