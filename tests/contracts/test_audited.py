@@ -28,6 +28,7 @@ from roadstead.access.source_settings import OidcSettings
 from roadstead.access.vault import Vault
 from roadstead.content.memory import MemoryStore
 from roadstead.errors import NotFound
+from roadstead.jobs.queue import Queue
 from roadstead.metadata import audit, jobs, login_sources
 from roadstead.metadata.audit import AuditRow, NewAudit
 from roadstead.metadata.database import Database
@@ -38,6 +39,9 @@ from roadstead.metadata.schema import metadata
 from roadstead.oci.reference import RepositoryName, TagName
 from roadstead.registry.registry import Registry
 from roadstead.registry.rules import Rules
+from roadstead.sif.convert import Conversion
+from roadstead.sif.orders import Means
+from roadstead.sif.room import SifRoom, makers
 from roadstead.upkeep.jobs import Jobs
 from tests.conftest import MakeRegistry
 from tests.support.factories import BEGINNING, VAULT, Image, ManualClock, blob, image, push_blob, push_image, push_manifest
@@ -127,9 +131,13 @@ EXEMPT = {
     "Audit.flush": "writes the log itself",
     "AuditExport.close": "a lease, and no change of the registry",
     "AuditExport.run": "marks what is exported",
+    "Blobs.keep_one": "part of a push",
     "Blobs.mount": "part of a push, whose manifest is audited; only that makes an image of it",
     "Blobs.record": "part of a push",
     "Blobs.size": "renews the time for which a blob without a manifest stays",
+    "Conversions.ensure": "asks for a conversion; the pull for which that happens is audited, and what is made changes no image",
+    "Derived.record": "what is made of a manifest that somebody pushed, and goes with it",
+    "Derived.share": "what was made of the same manifest before",
     "Identities.admit": "a login by a source, audited by whoever opens the session or notes the login",
     "Groups.refresh": "what directories say; the accounts that it ends or gives back have entries",
     "Job.write": "what the kind of a job does; whoever asked for the job has an entry",
@@ -138,8 +146,11 @@ EXEMPT = {
     "Queue.add": "asks for work that nobody asked for",
     "RateLimits.purge": "forgets windows that are over",
     "RateLimits.share": "counts requests",
+    "Remade.blob": "makes again what was made before",
     "Reservation.cover": "part of a push",
     "Reservation.settle": "part of a push",
+    "SifGate.check": "part of a push",
+    "SifGate.examine": "what a SIF says of itself, found in its bytes",
     "Sessions.purge": "removes rows of sessions that ended long ago; their end was audited",
     "SigningKeys.current": "replaces the signing key by age; nobody does so",
     "Uploads.cancel": "part of a push that does not happen",
@@ -155,6 +166,9 @@ EXEMPT = {
     "Throttle.purge": "forgets failed logins",
     "Uploads.write": "part of a push",
     "Worker.run": "how jobs stand",
+    "VirtualTags.absent": "asks for a conversion, as `Conversions.ensure`",
+    "VirtualTags.as_image": "asks for a conversion, as `Conversions.ensure`",
+    "Workshop.convert": "what a job does that somebody asked for, or a pull",
 }
 """Class.method → why it needs no entry of its own."""
 
@@ -173,6 +187,8 @@ class World:
         self.access = access
         self.registry = registry
         self.jobs = Jobs(database, lambda: BEGINNING)
+        queue = Queue(database, lambda: BEGINNING)
+        self.sif = SifRoom(database, registry, queue, makers(database, MemoryStore(), Conversion(), Means()), lambda: BEGINNING)
         self.actor = actor
 
     @property
@@ -414,6 +430,10 @@ EXAMPLES: dict[str, tuple[str, Act]] = {
     "Sessions.end": ("delete session admin", _end_session),
     "Sessions.end_all": ("delete session admin", _end_all_sessions),
     "Sessions.open": ("create session admin", lambda w: w.access.sessions.open(w.actor, "browser")),
+    "ShownConversions.start": (
+        f"update artifact vault/app@{image().digest}",
+        lambda w: _after(w.image(), lambda pushed: w.sif.shown.start(w.actor, VAULT, pushed.digest)),
+    ),
     "Sources.add": ("create source sso", lambda w: w.access.sources.add(w.actor, "sso", OIDC)),
     "Sources.change": (
         "update source sso",
