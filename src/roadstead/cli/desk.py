@@ -31,6 +31,7 @@ class Desk:
         self.robots = system.access.robots
         self.sources = system.access.sources
         self.groups = system.access.groups
+        self.openpgp_keys = system.access.openpgp_keys
         self.projects = system.registry.projects
         self.jobs = system.jobs
         self.audit = system.access.audit

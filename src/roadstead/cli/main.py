@@ -12,6 +12,7 @@ import typer
 from roadstead.cli import administration, sources
 from roadstead.cli.audit import audit
 from roadstead.cli.jobs import jobs
+from roadstead.cli.keys import keys
 from roadstead.cli.options import ConfigOption, DataOption, apply
 from roadstead.errors import RoadsteadError
 
@@ -25,6 +26,7 @@ app.add_typer(administration.robot, name="robot")
 app.add_typer(sources.source, name="source")
 app.add_typer(sources.group, name="group")
 app.add_typer(jobs, name="jobs")
+app.add_typer(keys, name="key")
 app.add_typer(audit, name="audit")
 
 
