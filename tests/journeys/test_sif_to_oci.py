@@ -11,7 +11,7 @@ import pytest
 from tests.protocols.conftest import short_directory
 from tests.support.clients.images import OCI_MANIFEST, SIF_CONFIG, base, tar
 from tests.support.clients.tools import Workplace, require_client
-from tests.support.daemons import CLASSIC_STORE, docker_daemon
+from tests.support.daemons import CLASSIC_STORE, CONTAINERD_STORE, docker_daemon
 from tests.support.server import RoadsteadServer
 
 pytestmark = [pytest.mark.clients, pytest.mark.slow]
@@ -66,10 +66,11 @@ def _build(cluster: Workplace) -> None:
     cluster.run("apptainer", "build", "built.sif", "it.def")
 
 
-@pytest.fixture
-def laptop(server: RoadsteadServer) -> Iterator[Workplace]:
+@pytest.fixture(params=[CLASSIC_STORE, CONTAINERD_STORE], ids=["classic", "containerd"])
+def laptop(server: RoadsteadServer, request: pytest.FixtureRequest) -> Iterator[Workplace]:
+    """With Docker's own store of images, and with containerd's, which calls itself something else."""
     require_client("dockerd")
-    with short_directory() as home, short_directory() as directory, docker_daemon(directory, CLASSIC_STORE) as host:
+    with short_directory() as home, short_directory() as directory, docker_daemon(directory, request.param) as host:
         workplace = Workplace(home)
         workplace.environment["DOCKER_HOST"] = host
         workplace.run("docker", "login", "--username", "admin", "--password-stdin", server.host, stdin=server.admin_password)
