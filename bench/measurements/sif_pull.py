@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -44,7 +46,7 @@ _LARGE, _SMALL = "large image", "10,000 small files"
 
 
 def measure(arena: Arena) -> list[Row]:
-    """First and later pulls of both images, sizes, and what a conversion takes in memory and on disk."""
+    """First and later pulls of both images, sizes, what a conversion takes in memory and on disk, and the way back."""
     if not _APPTAINER.exists():
         raise BenchError(
             f"{_APPTAINER} is missing: run tests/support/clients/install-clients.sh as root, or name another tree in ROADSTEAD_CLIENTS"
@@ -67,6 +69,9 @@ def _rows(name: str, found: dict[str, list[float]]) -> Iterator[Row]:
     inverse = {kind: [1 / size for size in found[f"{kind} MiB"]] for kind in ("ours", "docker://")}
     yield Row(f"images to the MiB, {name}", "", inverse["ours"], rival, inverse["docker://"], at_least=1 / 1.02)
     yield Row(f"memory of the converter, {name}", "MiB", found["peak MiB"], below=300.0)
+    back = {kind: [1 / seconds for seconds in found[f"{kind} s"]] for kind in ("back", "by hand")}
+    yield Row(f"SIF to a layer again, {name}", "layers/s", back["back"], "unsquashfs, tar, gzip", back["by hand"], at_least=2.0)
+    yield Row(f"memory of that, {name}", "MiB", found["back peak MiB"], below=300.0)
     yield Row(f"temporary disk of a conversion to the size of its result, {name}", "", found["disk"], below=1.05)
 
 
@@ -87,11 +92,13 @@ class _Round:
         self._push(tag)
         image = f"{self._server.address.host}:{self._server.address.port}/{_REPOSITORY}:{tag}"
         settle(self._arena.directory)
+        kept = self._arena.directory / "pulled.sif"
         with _watched(self._arena.directory) as taken:
-            first, ours = self._pull(f"oras://{image}.sif")
+            first, ours = self._pull(f"oras://{image}.sif", keep=kept)
         later, _ = self._pull(f"oras://{image}.sif")
         settle(self._arena.directory)
         on_the_node, theirs = self._pull("--no-https", f"docker://{image}")
+        back = _back(kept)
         return {
             "first s": first,
             "later s": later,
@@ -100,6 +107,9 @@ class _Round:
             "docker:// MiB": theirs / 2**20,
             "peak MiB": self._peak(),
             "disk": max(taken) / ours,
+            "back s": back["seconds"],
+            "by hand s": back["seconds_by_hand"],
+            "back peak MiB": back["peak"],
         }
 
     def _push(self, tag: str) -> None:
@@ -126,8 +136,11 @@ class _Round:
             target, headers = f"/v2/{_REPOSITORY}/manifests/{tag}", [f"Content-Type: {MANIFEST_TYPE}"]
             expect(connection.request("PUT", target, headers, json.dumps(manifest).encode()), 201, "PUT of the manifest")
 
-    def _pull(self, *what: str) -> tuple[float, int]:
-        """Seconds, and the size of the SIF (bytes). The node keeps everything in memory, so that the disk measured is the server's."""
+    def _pull(self, *what: str, keep: Path | None = None) -> tuple[float, int]:
+        """Seconds, and the size of the SIF (bytes), of which a copy may be kept.
+
+        The node keeps everything in memory, so that the disk measured is the server's.
+        """
         user, _, password = (self._server.address.credentials or ":").partition(":")
         with tempfile.TemporaryDirectory(dir=_MEMORY, prefix="bench-") as home:
             own = {"HOME": home, "TMPDIR": home, "APPTAINER_CACHEDIR": f"{home}/cache", "APPTAINER_TMPDIR": home}
@@ -140,6 +153,8 @@ class _Round:
             seconds = time.perf_counter() - begun
             if done.returncode != 0:
                 raise BenchError(f"apptainer pull {what[-1]} failed: {done.stderr[-600:]}")
+            if keep is not None:
+                shutil.copyfile(Path(home, "pulled.sif"), keep)
             return seconds, Path(home, "pulled.sif").stat().st_size
 
     def _peak(self) -> float:
@@ -154,6 +169,13 @@ class _Round:
     def _jobs(self, *what: str) -> Any:
         command = [str(ROADSTEAD), "jobs", *what, "--json", "--data", str(self._arena.directory / "subject/data")]
         return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def _back(sif: Path) -> dict[str, float]:
+    """The SIF to a layer again, by us and by hand: what `bench.sif_to_oci` prints."""
+    done = subprocess.run([sys.executable, "-m", "bench.sif_to_oci", str(sif)], capture_output=True, text=True, check=True)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
 
 
 @contextmanager
