@@ -21,7 +21,7 @@ from roadstead.errors import DigestMismatch, ImageTooLarge, InvalidLayer
 from roadstead.oci.digest import Digest
 from roadstead.sif.limits import Limits
 from roadstead.sif.streams import Stream, ahead, inflated
-from roadstead.sif.tar import Archive, Kind, Member
+from roadstead.sif.tar import Archive, Found, Kind, Member, content_again
 from roadstead.sif.tree import NONE, Attributes, Inode, Tree, parts_of, shown
 
 WHITEOUT: Final = b".wh."
@@ -50,7 +50,7 @@ class Layer(msgspec.Struct, frozen=True):
 class Merged:
     """An image's files. `tree` is all there is; `original` gives for each inode the first one with the same content, often itself."""
 
-    def __init__(self, layers: Sequence[Layer], limits: Limits, tree: Tree, files: Sequence[array[int]], digests: bytearray) -> None:
+    def __init__(self, layers: Sequence[Layer], limits: Limits, tree: Tree, files: Sequence[_Files], digests: bytearray) -> None:
         self.tree = tree
         self.links = tree.links()
         """For each inode how many names it has; 0 if it is gone."""
@@ -65,24 +65,16 @@ class Merged:
         Of files with the same content only the first comes; empty ones do not come. Raises as `merge` does.
         """
         for layer, files in zip(self._layers, self._files, strict=True):
-            wanted = [self._is_wanted(inode) for inode in files]
-            if any(wanted):
+            wanted = [number for number, inode in enumerate(files.inodes) if self._is_wanted(inode)]
+            if wanted:
                 yield from self._contents_of(layer, files, wanted)
 
-    def _contents_of(self, layer: Layer, files: array[int], wanted: Sequence[bool]) -> Iterator[tuple[int, Iterator[memoryview]]]:
-        left = sum(wanted)
+    def _contents_of(self, layer: Layer, files: _Files, wanted: Sequence[int]) -> Iterator[tuple[int, Iterator[memoryview]]]:
         with ahead(inflated(layer.open(), self._limits)) as pieces:
-            archive = Archive(Stream(pieces))
-            members = (member for member in archive if member.kind is Kind.FILE)
-            for inode, is_wanted, member in zip(files, wanted, members, strict=False):
-                if is_wanted:
-                    if member.size != self.tree.size[inode]:
-                        break
-                    yield inode, archive.content()
-                    left -= 1
-                    if not left:
-                        return
-        raise InvalidLayer("The layer changed between two readings.")
+            stream = Stream(pieces)
+            for number in wanted:
+                inode = files.inodes[number]
+                yield inode, content_again(stream, files.found(number, self.tree.size[inode]))
 
     def _is_wanted(self, inode: int) -> bool:
         return inode != NONE and self.links[inode] > 0 and self.tree.size[inode] > 0 and self.original[inode] == inode
@@ -92,11 +84,33 @@ class Merged:
         original = array("I", range(len(self.links)))
         inodes = array("I")
         for files in self._files:
-            inodes.extend(files)
+            inodes.extend(files.inodes)
         is_there = (n for n, inode in enumerate(inodes) if inode != NONE and self.links[inode] and any(_nth(digests, n)))
         for member, first in _first_of_each(digests, is_there):
             original[inodes[member]] = inodes[first]
         return original
+
+
+class _Files:
+    """The regular files of one layer in the order in which they stand there: the inode of each, and where it was found."""
+
+    def __init__(self) -> None:
+        self.inodes = array("I")
+        self._at = array("Q")
+        self._stamps = array("I")
+        self._sparse: dict[int, Found] = {}
+
+    def append(self, inode: int, found: Found) -> None:
+        """Add the next one."""
+        if found.skipped or found.extents is not None:
+            self._sparse[len(self.inodes)] = found
+        self.inodes.append(inode)
+        self._at.append(found.at)
+        self._stamps.append(found.stamp)
+
+    def found(self, number: int, size: int) -> Found:
+        """Where the file of this number and size (bytes) was found."""
+        return self._sparse.get(number) or Found(self._at[number], self._stamps[number], size)
 
 
 def merge(layers: Sequence[Layer], limits: Limits, made: int, last: Callable[[Tree], Layer] | None = None) -> Merged:
@@ -122,21 +136,21 @@ def merge(layers: Sequence[Layer], limits: Limits, made: int, last: Callable[[Tr
 class _Merger:
     def __init__(self, tree: Tree, limits: Limits) -> None:
         self.tree = tree
-        self.files: list[array[int]] = []
+        self.files: list[_Files] = []
         self.digests = bytearray()
         self._limits = limits
         self._unpacked = 0
 
     def read(self, layer: Layer) -> None:
         self.tree.begin_layer()
-        self.files.append(array("I"))
+        self.files.append(_Files())
         with ahead(_verified(inflated(layer.open(), self._limits), layer.diff_id)) as pieces:
             stream = Stream(pieces)
             archive = Archive(stream)
             for member in archive:
                 inode = self._apply(member)
                 if member.kind is Kind.FILE:
-                    self.files[-1].append(inode)
+                    self.files[-1].append(inode, archive.found())
                     self.digests += self._digest(member, archive) if inode != NONE else bytes(_DIGEST_SIZE)
             stream.drain()
 

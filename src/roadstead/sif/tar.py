@@ -15,6 +15,7 @@ import re
 import struct
 from collections.abc import Iterator, Mapping
 from typing import Final, NoReturn
+from zlib import crc32
 
 import msgspec
 
@@ -84,6 +85,33 @@ class Member(msgspec.Struct, frozen=True):
     extents: tuple[tuple[int, int], ...] | None = None
 
 
+class Found(msgspec.Struct, frozen=True):
+    """Where a member's content was found: `at` the offset of its header, `stamp` that header's checksum, `skipped` what stands between that
+    and the content, and the size and extents of `Member`.
+    """
+
+    at: int
+    stamp: int
+    size: int
+    skipped: int = 0
+    extents: tuple[tuple[int, int], ...] | None = None
+
+
+def content_again(stream: Stream, found: Found) -> Iterator[memoryview]:
+    """The content of a member of an archive that was read before, as `Archive.content`; the stream is not behind it yet.
+
+    Raises InvalidLayer if the archive is another one by now.
+    """
+    try:
+        stream.skip(found.at - stream.offset)
+        if crc32(stream.read(BLOCK)) != found.stamp:
+            raise InvalidLayer  # noqa: TRY301 - what reading raises means the same here
+        stream.skip(found.skipped)
+        yield from _unpacked(stream, found.size, found.extents)
+    except InvalidLayer:
+        raise InvalidLayer("The layer changed between two readings.") from None
+
+
 class Archive:
     """The members of a tar archive, in order. Whoever wants a member's content reads it before the next member; the rest is passed over."""
 
@@ -93,6 +121,7 @@ class Archive:
         self._padding = 0
         self._sparse: tuple[tuple[int, int], ...] | None = None
         self._size = 0
+        self._at = self._stamp = 0  # Of the present member's header.
 
     def __iter__(self) -> Iterator[Member]:
         """Each member once. Raises InvalidLayer where the archive is damaged or ends within a member."""
@@ -101,20 +130,14 @@ class Archive:
 
     def content(self) -> Iterator[memoryview]:
         """The present member's content, holes as zeros, in pieces of at most 1 MiB. Raises InvalidLayer if the archive ends too early."""
-        if self._sparse is None:
-            yield from self._stored(self._left)
-            return
-        at = 0
-        for offset, length in self._sparse:
-            yield from _holes(offset - at)
-            yield from self._stored(length)
-            at = offset + length
-        yield from _holes(self._size - at)
-
-    def _stored(self, size: int) -> Iterator[memoryview]:
-        for piece in self._stream.pieces(size):
-            self._left -= len(piece)
+        end = self._stream.offset + self._left
+        for piece in _unpacked(self._stream, self._size, self._sparse):
+            self._left = end - self._stream.offset
             yield piece
+
+    def found(self) -> Found:
+        """Where the present member's content begins, before any of it was read."""
+        return Found(self._at, self._stamp, self._size, self._stream.offset - self._at - BLOCK, self._sparse)
 
     def _next(self) -> Member | None:
         """The next member; None at the end of the archive, which is two empty blocks or simply the end of the file."""
@@ -135,6 +158,7 @@ class Archive:
             if flag in b"xgLK":
                 self._extend(flag, self._extension(size), extended, attributes)
             else:
+                self._at, self._stamp = self._stream.offset - BLOCK, crc32(block)
                 return self._member(block, fields, size, extended, attributes)
         if extended:
             self._refuse("an extended header stands at the end")
@@ -312,6 +336,18 @@ class Archive:
 
     def _refuse(self, reason: str) -> NoReturn:
         raise InvalidLayer(f"The layer is not a sound tar archive: {reason}, before byte {self._stream.offset}.")
+
+
+def _unpacked(stream: Stream, size: int, extents: tuple[tuple[int, int], ...] | None) -> Iterator[memoryview]:
+    if extents is None:
+        yield from stream.pieces(size)
+        return
+    at = 0
+    for offset, length in extents:
+        yield from _holes(offset - at)
+        yield from stream.pieces(length)
+        at = offset + length
+    yield from _holes(size - at)
 
 
 def _holes(size: int) -> Iterator[memoryview]:
