@@ -63,6 +63,9 @@ def example(connection: Connection, name: str) -> dict[str, object]:
             "level": "read",
             **at,
         }
+    if name == "openpgp_keys":
+        said = {"certificate": b"", "algorithm": 22, "bits": 255, "revoked": False, "added_at": BEGINNING, "updated_at": BEGINNING}
+        return {"account_id": made(connection, "accounts"), "fingerprint": "f", **said, **at}
     if name == "members":
         return {"project_id": made(connection, "projects"), "account_id": made(connection, "accounts"), "role": "guest", **at}
     if name == "repositories":

@@ -168,10 +168,20 @@ async def test_no_more_memory_is_used_than_is_told(output: BinaryIO) -> None:
 # What happens to the process
 
 
+EARLIER: set[int] = set()
+"""What other tests have started and not waited for."""
+
+
+@pytest.fixture(autouse=True)
+def earlier() -> None:
+    EARLIER.clear()
+    EARLIER.update(children())
+
+
 def children() -> set[int]:
-    """The converters that this process has started, and that have not been waited for."""
+    """The converters that this test has started, and that have not been waited for."""
     started = {int(pid) for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()}
-    return {pid for pid in started if is_converter(pid)}
+    return {pid for pid in started - EARLIER if is_converter(pid)}
 
 
 def is_converter(pid: int) -> bool:

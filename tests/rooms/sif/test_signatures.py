@@ -21,7 +21,6 @@ from roadstead.sif.format import DataType, HashType, Object, Signature
 from roadstead.sif.signatures import LONGEST, State, Verdict, check_signatures, judge
 from tests.support.sifs import container, root, squashfs
 
-NOW = datetime.now(UTC)
 PAIR = Tsk.generate("Ada <ada@example.org>")
 OTHER = Tsk.generate("Mallory")
 OBJECTS: tuple[tuple[Object, bytes], ...] = (
@@ -72,8 +71,9 @@ async def check(data: bytes) -> SignatureFacts:
     return found
 
 
-def judged(found: SignatureFacts, *certificates: bytes, at: datetime = NOW) -> Verdict:
-    return judge(found, certificates, lambda: at)
+def judged(found: SignatureFacts, *certificates: bytes, later: timedelta = timedelta(0)) -> Verdict:
+    """What is thought of it now, or so much later. Keys and signatures have the time at which they were made."""
+    return judge(found, certificates, lambda: datetime.now(UTC) + later)
 
 
 def public(pair: Tsk) -> bytes:
@@ -87,7 +87,7 @@ async def test_a_signature_that_holds(algorithm: str) -> None:
     verdict = judged(found, public(OTHER), public(PAIR))
     assert (verdict.state, verdict.reason) == (State.VALID, None)
     assert verdict.fingerprint == PAIR.extract_certificate().fingerprint.upper()
-    assert verdict.signed_at is not None and abs(verdict.signed_at - NOW) < timedelta(minutes=5)
+    assert verdict.signed_at is not None and abs(verdict.signed_at - datetime.now(UTC)) < timedelta(minutes=5)
 
 
 async def test_a_signature_by_an_unknown_key() -> None:
@@ -106,7 +106,7 @@ async def test_a_signature_by_a_key_that_has_expired_since() -> None:
     pair = Tsk.generate("brief", validity_seconds=3600)
     found = await check(signed(pair))
     assert judged(found, public(pair)).state == State.VALID
-    assert judged(found, public(pair), at=NOW + timedelta(hours=2)).state == State.EXPIRED_KEY
+    assert judged(found, public(pair), later=timedelta(hours=2)).state == State.EXPIRED_KEY
 
 
 async def test_a_signature_that_another_key_made() -> None:
