@@ -16,6 +16,13 @@ USER, PASSWORD = "ada", "engines of analysis"
 
 
 @pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RoadsteadServer]:
+    """A server of their own: requests that are made from the description may delete what other tests rely on."""
+    with RoadsteadServer(tmp_path_factory.mktemp("harbor") / "data") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def somebody(registry: RoadsteadServer) -> int:
     """The id of an account without any rights of its own."""
     with registry.http() as http:
