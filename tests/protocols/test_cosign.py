@@ -7,6 +7,7 @@ import pytest
 from tests.support.clients.images import SIF_CONFIG, SIF_LAYER, Blob, artifact, image, push
 from tests.support.clients.tools import Workplace
 from tests.support.server import RoadsteadServer
+from tests.support.sifs import container, root, squashfs
 
 pytestmark = pytest.mark.clients("cosign")
 # Neither a transparency log nor a time stamp authority: what an air-gapped site has.
@@ -83,7 +84,7 @@ def test_a_signature_in_the_old_way_is_a_tag(signer: Workplace, registry: Roadst
 
 
 def test_a_sif_is_signed_like_an_image(signer: Workplace, registry: RoadsteadServer, repository: str) -> None:
-    whole = artifact(Blob(SIF_CONFIG, b"{}"), [Blob(SIF_LAYER, repository.encode())])
+    whole = artifact(Blob(SIF_CONFIG, b"{}"), [Blob(SIF_LAYER, container([(root(), squashfs())]))])
     push(registry.http(), repository, "one", whole)
     log_in(signer, registry)
     signer.run("cosign", *SIGN, f"{registry.host}/{repository}@{whole.digest}")
