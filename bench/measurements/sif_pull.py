@@ -94,8 +94,8 @@ class _Round:
         settle(self._arena.directory)
         kept = self._arena.directory / "pulled.sif"
         with _watched(self._arena.directory) as taken:
-            first, ours = self._pull(f"oras://{image}.sif", keep=kept)
-        later, _ = self._pull(f"oras://{image}.sif")
+            first, ours = self._pull(f"oras://{image}.sif")
+        later, _ = self._pull(f"oras://{image}.sif", keep=kept)
         settle(self._arena.directory)
         on_the_node, theirs = self._pull("--no-https", f"docker://{image}")
         back = _back(kept)
