@@ -72,6 +72,7 @@ lock: ## Compile requirements/*.txt from pyproject.toml
 	@uv=$$(mktemp -d); trap 'rm -rf "$$uv"' EXIT; python3 -m venv "$$uv"; "$$uv/bin/pip" install -q --disable-pip-version-check uv; \
 	$(UV) $(ARGS) -o requirements/runtime.txt --group build pyproject.toml >/dev/null; \
 	$(UV) $(ARGS) -o requirements/dev.txt --group build --group dev pyproject.toml >/dev/null; \
+	$(UV) $(ARGS) -o requirements/docs.txt --group docs >/dev/null; \
 	$(UV) $(ARGS) -o requirements/ldap.txt --group ldap >/dev/null; \
 	$(UV) $(ARGS) -o requirements/ldap-build.txt --group ldap-build >/dev/null; \
 	$(UV) $(ARGS) -o requirements/harbor-cli.txt requirements/harbor-cli.in >/dev/null

@@ -71,9 +71,6 @@ _EXPORT_SECONDS = 1.0
 _PASS_OVER_SECONDS = 60.0
 
 
-# Compressor and level. A higher level of zstd takes longer than gzip for a few per cent.
-
-
 class System(msgspec.Struct, frozen=True):
     """Everything that is open in one process."""
 

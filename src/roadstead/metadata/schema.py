@@ -4,7 +4,8 @@
               │             │                 ├─< tags, tag_history                   │
               │             │                 ├─< blob_links >── contents ──< digests │
               │             │                 └─< uploads          └──────────────────┘
-              │             └─< quota_charges >── contents, quota_entries
+              │             ├─< quota_charges >── contents, quota_entries
+              │             └─< trusted_keys
               ├─< credentials (sessions too), robots
               ├─< identities >── login_sources
               ├─< account_groups >── groups
@@ -366,10 +367,32 @@ projects = Table(
     Column("conversion_platforms", String, nullable=False, server_default="linux/amd64"),
     # Whether clients that only run images get one when they ask for a tag that is a SIF.
     Column("sif_as_image", Boolean, nullable=False, server_default=true()),
+    # Whether SIFs, and whether images, are given out only if a key that the project trusts has signed them.
+    Column("only_signed_sifs", Boolean, nullable=False, server_default=false()),
+    Column("only_signed_images", Boolean, nullable=False, server_default=false()),
     _ref("owner_id", "accounts", nullable=True),
     Column("created_at", Moment, nullable=False),
     Column("deleted_at", Moment),
     _live_unique("uq_projects_name_live", "name"),
+    sqlite_autoincrement=True,
+)
+
+# Whose signatures a project trusts. Of `kind` 'openpgp' the key server has the key; else `key` is a public key ('public-key') or an X.509
+# certificate ('certificate') as PEM. `fingerprint` is upper-case hexadecimal: OpenPGP's own, or SHA-256 of the DER.
+trusted_keys = Table(
+    "trusted_keys",
+    metadata,
+    _id(),
+    _ref("project_id", "projects"),
+    Column("kind", String, nullable=False),
+    Column("fingerprint", Name, nullable=False),
+    Column("name", String, nullable=False),
+    Column("key", Text),
+    _ref("added_by", "accounts", nullable=True),
+    Column("added_at", Moment, nullable=False),
+    CheckConstraint("kind IN ('openpgp', 'public-key', 'certificate')", name="kind"),
+    CheckConstraint("(kind = 'openpgp') = (key IS NULL)", name="key"),
+    Index("uq_trusted_keys_project_id_fingerprint", "project_id", "fingerprint", unique=True),
     sqlite_autoincrement=True,
 )
 

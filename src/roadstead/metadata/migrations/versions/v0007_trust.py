@@ -1,0 +1,43 @@
+"""Keys whose signatures projects trust, and what asks for them."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0007"
+down_revision = "0006"
+branch_labels = None
+depends_on = None
+
+ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+NAME = sa.String().with_variant(sa.String(collation="C"), "postgresql")
+
+
+def upgrade() -> None:
+    op.create_table(
+        "trusted_keys",
+        sa.Column("id", ID, sa.Identity(always=False), nullable=False),
+        sa.Column("project_id", ID, nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("fingerprint", NAME, nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=True),
+        sa.Column("added_by", ID, nullable=True),
+        sa.Column("added_at", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("kind IN ('openpgp', 'public-key', 'certificate')", name=op.f("ck_trusted_keys_kind")),
+        sa.CheckConstraint("(kind = 'openpgp') = (key IS NULL)", name=op.f("ck_trusted_keys_key")),
+        sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name=op.f("fk_trusted_keys_project_id_projects")),
+        sa.ForeignKeyConstraint(["added_by"], ["accounts.id"], name=op.f("fk_trusted_keys_added_by_accounts")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_trusted_keys")),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("uq_trusted_keys_project_id_fingerprint", "trusted_keys", ["project_id", "fingerprint"], unique=True)
+    for name in ("only_signed_sifs", "only_signed_images"):
+        op.add_column("projects", sa.Column(name, sa.Boolean(), server_default=sa.false(), nullable=False))
+
+
+def downgrade() -> None:
+    for name in ("only_signed_images", "only_signed_sifs"):
+        op.drop_column("projects", name)
+    op.drop_table("trusted_keys")

@@ -1,0 +1,1 @@
+"""HTML pages for people: what a browser is shown, and what its forms do."""
