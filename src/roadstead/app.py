@@ -61,6 +61,8 @@ from roadstead.upkeep.jobs import Jobs
 from roadstead.upkeep.quotas import compact_entries
 from roadstead.upkeep.schedule import repeat
 from roadstead.upkeep.uploads import expire_uploads
+from roadstead.web.door import WebDoor
+from roadstead.web.rooms import Rooms
 
 _STREAMS = 16  # threads of a worker that read ranges of files
 _FLUSH_SECONDS = 1.0  # what a process that is killed may lose of pulls, last uses and notes of the audit log
@@ -200,7 +202,9 @@ def doors(system: System) -> Mapping[str, Door]:
         "health": HealthDoor(checks),
         "metrics": MetricsDoor(),
         **trust_doors(system.settings.tls_source),
-        "": PlainDoor(system.access.accounts),
+        "": WebDoor(
+            Rooms(system.access, system.registry, system.jobs, system.sif.shown, signatures, checks), PlainDoor(system.access.accounts)
+        ),
     }
 
 

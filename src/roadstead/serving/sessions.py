@@ -86,6 +86,15 @@ def require_same_site(request: Request) -> None:
         raise Denied("This comes from a page of another site; go to the registry's own.")
 
 
+async def begin_session(access: Access, request: Request, actor: Actor) -> Headers:
+    """Begin a session in this browser, in place of the one that it may have had; the headers that tell it."""
+    secret = await access.sessions.open(actor, request.header(b"user-agent") or "")
+    old = session_secret(request)
+    if old is not None:
+        await access.sessions.close(old, request.address)
+    return [session_cookie(request, secret), *Session(actor, secret).csrf_headers()]
+
+
 def session_cookie(request: Request, secret: str) -> tuple[bytes, bytes]:
     """The header that gives the browser its session; the browser keeps it until it is closed."""
     return set_cookie(request, _NAME, secret)

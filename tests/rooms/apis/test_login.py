@@ -15,9 +15,9 @@ from roadstead.access.sessions import csrf_token
 from roadstead.access.vault import Vault
 from roadstead.apis.login.door import LoginDoor
 from roadstead.apis.login.errors import TABLE, render
-from roadstead.apis.login.redirects import local_path
 from roadstead.errors import Denied, InvalidInput, RoadsteadError, SourceFailed, TooManyRequests, Unauthenticated
 from roadstead.metadata.database import Database
+from roadstead.serving.redirects import local_path
 from roadstead.serving.request import Request
 from roadstead.serving.response import Response
 from tests.rooms.apis.test_distribution_errors import EVERY

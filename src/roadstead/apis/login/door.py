@@ -22,21 +22,19 @@ from roadstead.access.access import Access
 from roadstead.access.actor import ANONYMOUS, Actor
 from roadstead.access.sources import FLOW_LIFETIME
 from roadstead.apis.login import errors
-from roadstead.apis.login.redirects import local_path
 from roadstead.errors import InvalidInput, NotFound, RoadsteadError, Unauthenticated
+from roadstead.serving.redirects import local_path
 from roadstead.serving.request import Request, parse_fields
 from roadstead.serving.response import Headers, Response, json_response
 from roadstead.serving.sessions import (
     CSRF_FIELD,
     SAFE,
-    Session,
+    begin_session,
     ended_cookie,
     find_session,
     read_cookie,
     require_csrf,
     require_same_site,
-    session_cookie,
-    session_secret,
     set_cookie,
 )
 
@@ -89,15 +87,7 @@ class LoginDoor:
         if not name or not password:
             raise Unauthenticated("Give a user name and a password.")
         actor = await self._access.accounts.by_password(name, password, request.address)
-        return await self._welcome(request, actor, target)
-
-    async def _welcome(self, request: Request, actor: Actor, target: str | None) -> Response:
-        """Begin a session in this browser, in place of the one that it may have had."""
-        secret = await self._access.sessions.open(actor, request.header(b"user-agent") or "")
-        old = session_secret(request)
-        if old is not None:
-            await self._access.sessions.close(old, request.address)
-        return _leave(target, [session_cookie(request, secret), *Session(actor, secret).csrf_headers()])
+        return _leave(target, await begin_session(self._access, request, actor))
 
     async def _log_out(self, request: Request, _: str) -> Response:
         require_same_site(request)
@@ -135,7 +125,7 @@ class LoginDoor:
         if session is not None and actor is present:
             response = _leave(target, [])  # it was linked, and the session goes on
         else:
-            response = await self._welcome(request, actor, target)
+            response = _leave(target, await begin_session(self._access, request, actor))
         response.headers.append(set_cookie(request, _FLOW, "", max_age=0))
         return response
 

@@ -1,0 +1,100 @@
+"""The door of the pages: the root, and every path that has no other door. See the package's docstring for how pages plug in.
+
+Who is no browser gets at `/`, and at paths that no page has, the plain text of `PlainDoor`, which also checks credentials there.
+A session's cookie is all that logs in here. Whatever changes something comes from a form of this site with the session's CSRF token.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+from roadstead.errors import NotFound, RoadsteadError, Unauthenticated
+from roadstead.serving.front import Door
+from roadstead.serving.request import Request
+from roadstead.serving.response import Response
+from roadstead.serving.sessions import SAFE, Session, find_session, require_csrf, require_same_site
+from roadstead.web.assets import BASE, Assets
+from roadstead.web.call import Call
+from roadstead.web.errors import status_of
+from roadstead.web.form import Form, read_form
+from roadstead.web.pages import MODULES
+from roadstead.web.rendering import Templates
+from roadstead.web.rooms import Rooms
+from roadstead.web.routes import Found, MethodNotAllowed, RouteTable
+
+
+class WebDoor:
+    """See the module's docstring."""
+
+    def __init__(self, rooms: Rooms, plain: Door) -> None:
+        self._rooms = rooms
+        self._plain = plain
+        self._assets = Assets()
+        self._templates = Templates(self._assets, rooms.clock)
+        self._table = RouteTable(MODULES)
+
+    async def handle(self, request: Request) -> Response:
+        """Answer, or raise from the error tree."""
+        if request.path.startswith(BASE):
+            request.route = "static"
+            return self._assets.answer(request)
+        found = self._found(request)
+        if found is None:
+            return await self._plain.handle(request)
+        request.route = found.route.template
+        handler = found.route.handler(request.method)
+        session = await find_session(self._rooms.access, request)
+        form = await _form(request, session)
+        call = Call(request, self._rooms, self._templates, session, found.parameters, form)
+        if self._rooms.access.limits.active:
+            self._rooms.access.limits.request(call.actor)
+        return await handler(call)
+
+    def _found(self, request: Request) -> Found | None:
+        """The page; None where plain text answers. Raises NotFound for a browser that asks for what no page is."""
+        if request.path in ("", "/") and not _is_browser(request):
+            return None
+        found = self._table.find(request.path or "/")
+        if found is None and _is_browser(request):
+            raise NotFound("There is no such page.")
+        return found
+
+    def render(self, error: RoadsteadError, request: Request) -> Response:
+        """A page that tells it; on to the login where that is what is missing. Plain text for who is no browser."""
+        if not _is_browser(request) and self._table.find(request.path) is None:
+            return self._plain.render(error, request)
+        if isinstance(error, Unauthenticated) and request.method in SAFE:
+            return self._to_login(request)
+        status, title = status_of(error)
+        # Who is logged in is not looked up again: what failed may be the database.
+        call = Call(request, self._rooms, self._templates, None)
+        response = call.page("error.html", status=status, title=title, message=error.message, request_id=request.id)
+        if isinstance(error, MethodNotAllowed):
+            response.status = 405
+            response.headers.append((b"allow", ", ".join(error.methods).encode()))
+        if "retry_after" in error.detail:
+            response.headers.append((b"retry-after", str(error.detail["retry_after"]).encode()))
+        return response
+
+    def _to_login(self, request: Request) -> Response:
+        call = Call(request, self._rooms, self._templates, None)
+        query = f"?{request.query_string.decode('latin-1')}" if request.query_string else ""
+        target = f"/login?{urlencode({'next': request.path + query})}"
+        if call.partial:
+            return Response(204, [(b"hx-redirect", target.encode())])
+        return call.redirect(target) if len(target) < 900 else call.redirect("/login")
+
+
+async def _form(request: Request, session: Session | None) -> Form:
+    """The form of a request that changes something, after it is known to come from a page of this site. Raises Denied."""
+    if request.method in SAFE:
+        return Form([])
+    require_same_site(request)
+    form = await read_form(request)
+    if session is not None:
+        require_csrf(session, request, form.text("csrf_token"))
+    return form
+
+
+def _is_browser(request: Request) -> bool:
+    return "text/html" in (request.header(b"accept") or "") or request.header(b"hx-request") is not None

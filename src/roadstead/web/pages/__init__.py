@@ -1,0 +1,13 @@
+"""The pages, a module for each noun. A new module is added to `MODULES`, in which order its routes are tried."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from roadstead.web.pages import home, login
+from roadstead.web.routes import Pages
+
+MODULES: Final[tuple[Pages, ...]] = (
+    home.pages,
+    login.pages,
+)

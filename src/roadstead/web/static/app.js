@@ -1,0 +1,71 @@
+// What makes pages handier and is needed for nothing: copying, the theme, a key for the search, asking before what cannot be undone.
+"use strict";
+
+function say(sentence) {
+  document.getElementById("spoken").textContent = sentence;
+}
+
+async function copy(button) {
+  const text = button.closest(".command").querySelector("code").textContent;
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    copyBySelection(button.closest(".command").querySelector("code")); // plain http has no clipboard of its own
+  }
+  const before = button.textContent;
+  button.textContent = "Copied";
+  say("Copied: " + text);
+  setTimeout(() => { button.textContent = before; }, 1600);
+}
+
+function copyBySelection(element) {
+  const range = document.createRange();
+  range.selectNodeContents(element);
+  const selection = getSelection();
+  selection.removeAllRanges();
+  selection.addRange(range);
+  document.execCommand("copy");
+  selection.removeAllRanges();
+}
+
+function toggleTheme() {
+  const root = document.documentElement;
+  const system = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+  const next = (root.dataset.theme || system) === "dark" ? "light" : "dark";
+  root.dataset.theme = next;
+  try {
+    localStorage.setItem("theme", next);
+  } catch {
+    // It holds for this page then.
+  }
+  say(next === "dark" ? "Dark" : "Light");
+}
+
+function show(within) {
+  for (const one of within.querySelectorAll("[data-copy][hidden], [data-theme-toggle][hidden]")) one.hidden = false;
+}
+
+document.addEventListener("click", (event) => {
+  const target = event.target.closest("[data-copy], [data-theme-toggle]");
+  if (target && "copy" in target.dataset) copy(target);
+  if (target && "themeToggle" in target.dataset) toggleTheme();
+  for (const menu of document.querySelectorAll("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
+});
+
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") for (const menu of document.querySelectorAll("details.menu[open]")) menu.open = false;
+  if (event.key !== "/" || event.ctrlKey || event.metaKey || event.target.closest("input, textarea, select")) return;
+  const field = document.querySelector("#q, [data-shortcut='/']");
+  if (field) {
+    event.preventDefault();
+    field.focus();
+  }
+});
+
+document.addEventListener("submit", (event) => {
+  const asked = event.target.dataset.confirm;
+  if (asked && !confirm(asked)) event.preventDefault();
+});
+
+document.addEventListener("htmx:load", (event) => show(event.target));
+show(document);
