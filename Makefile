@@ -50,6 +50,11 @@ clients: dev ## Install real container clients (as root) and run the tests that 
 	else echo "make clients: installing the clients needs root; tests of those that are missing are skipped by name" >&2; fi
 	@$(VENV)/pytest -rs -m clients $(ARGS)
 
+.PHONY: docs
+docs: ## Build the documentation as pages in dist/docs; a link that leads nowhere fails
+	@scripts/setup.sh docs
+	@.venv-docs/bin/zensical build --strict
+
 .PHONY: lint
 lint: dev ## Check style, types and the import contract
 	@$(VENV)/ruff check $(CODE)
@@ -79,5 +84,5 @@ lock: ## Compile requirements/*.txt from pyproject.toml
 
 .PHONY: clean
 clean: ## Remove everything that was made here, but never data
-	@rm -rf .venv .cache dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf .venv .venv-docs .cache dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -4,6 +4,7 @@
 #   scripts/setup.sh runtime          .venv with what `roadstead serve` needs
 #   scripts/setup.sh dev              .venv with what the tests and checks need as well
 #   scripts/setup.sh ldap             the library for LDAP in .venv, built from source, with what Debian has for building it
+#   scripts/setup.sh docs             .venv-docs with what makes the documentation's pages
 #   scripts/setup.sh packages NAME…   Debian packages: installed when root or with password-free sudo, else named
 #
 # Exit status of `packages` and `ldap`: 0 when all is there, 3 when something is missing and could not be installed.
@@ -105,9 +106,22 @@ ldap() {
   fingerprint ldap >.venv/.setup-ldap
 }
 
+# An environment of its own: what makes the pages is no part of the program or its tests.
+docs() {
+  local home=.venv-docs python
+  mkdir -p .cache; exec 7>.cache/setup-docs.lock; flock 7
+  if [ -x $home/bin/python ] && [ "$(cat $home/.setup-docs 2>/dev/null)" = "$(fingerprint docs)" ]; then return; fi
+  python=$(usable_python)
+  say "making $home"
+  rm -rf $home; "$python" -m venv $home
+  $home/bin/python -m pip install -q --disable-pip-version-check --require-hashes --only-binary :all: -r requirements/docs.txt
+  fingerprint docs >$home/.setup-docs
+}
+
 case ${1-} in
+  docs) docs ;;
   ldap) ldap ;;
   runtime | dev) environment "$1" ;;
   packages) shift; packages "$@" ;;
-  *) sed -n '2,9p' "$0" >&2; exit 2 ;;
+  *) sed -n '2,10p' "$0" >&2; exit 2 ;;
 esac

@@ -34,6 +34,13 @@ def test_every_link_into_the_project_leads_somewhere(page: Path) -> None:
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
+def test_the_documentation_lists_every_page_once() -> None:
+    told = re.findall(r'"([^"]+\.md)"', (ROOT / "zensical.toml").read_text())
+    pages = [str(page.relative_to(ROOT / "docs")) for page in PAGES if ROOT / "docs" in page.parents]
+    records = [page for page in pages if re.match(r"decisions/\d", page)]  # listed on the page of decisions
+    assert sorted(told) == sorted(set(pages) - set(records))
+
+
 def test_the_readme_gives_the_two_commands() -> None:
     assert {"serve", "test"} <= set(re.findall(r"^make ([a-z]+)", (ROOT / "README.md").read_text(), re.MULTILINE))
 
