@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from roadstead.apis.distribution.door import MethodNotAllowed
 from roadstead.apis.distribution.errors import TABLE, render
 from roadstead.errors import ContentDamaged, InvalidInput, ManifestTooLarge, NotFound, RoadsteadError, StorageFull
+from roadstead.serving.errors import MethodNotAllowed
 
 SPECIFIED = {  # distribution-spec, "Error Codes"
     "BLOB_UNKNOWN",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from roadstead.apis.harbor.errors import TABLE, MethodNotAllowed, render
+from roadstead.apis.harbor.errors import TABLE, render
 from roadstead.errors import Denied, InUse, NotOffered, RoadsteadError, StoreFailed, TooManyRequests, Unauthenticated
+from roadstead.serving.errors import MethodNotAllowed
 from tests.rooms.apis.test_distribution_errors import EVERY
 
 # src/lib/errors/const.go of Harbor, as far as its management API answers them.

@@ -15,7 +15,6 @@ from roadstead.apis.distribution.limits import limit_headers, pull
 from roadstead.apis.distribution.routes import ACTIONS, Match, match, scope
 from roadstead.errors import (
     InsufficientScope,
-    InvalidInput,
     OutOfOrder,
     RangeNotSatisfiable,
     RoadsteadError,
@@ -25,6 +24,7 @@ from roadstead.errors import (
 from roadstead.oci.reference import RepositoryName
 from roadstead.registry.registry import Registry
 from roadstead.serving.credentials import authenticate
+from roadstead.serving.errors import MethodNotAllowed
 from roadstead.serving.request import Request
 from roadstead.serving.response import Headers, Response, encoded, json_response
 
@@ -50,10 +50,6 @@ HANDLERS: Final[dict[tuple[str, str], Handler]] = {
 
 _NO_NAME: Final = RepositoryName("")
 _API_VERSION: Final = (b"docker-distribution-api-version", b"registry/2.0")
-
-
-class MethodNotAllowed(InvalidInput):
-    """This method has no meaning here."""
 
 
 class DistributionDoor:

@@ -6,7 +6,8 @@ from typing import Final
 
 from roadstead import errors
 from roadstead.errors import RoadsteadError
-from roadstead.serving.response import Headers, Response, json_response
+from roadstead.serving.errors import nearest, retry_after, sentence
+from roadstead.serving.response import Response, json_response
 
 # class → (status, code). A class that is not here is answered as its nearest ancestor that is.
 TABLE: Final[dict[type[RoadsteadError], tuple[int, str]]] = {
@@ -65,7 +66,6 @@ TABLE: Final[dict[type[RoadsteadError], tuple[int, str]]] = {
 
 def render(error: RoadsteadError, request_id: str) -> Response:
     """The error as the specification's JSON body; failures of our own name the request's id, for the administrator's log."""
-    status, code = next(TABLE[cls] for cls in type(error).__mro__ if cls in TABLE)
-    message = error.message if status < 500 else f"{error.message} (request {request_id})"
-    wait: Headers = [(b"retry-after", b"%d" % int(str(error.detail["retry_after"])))] if "retry_after" in error.detail else []
-    return json_response(status, {"errors": [{"code": code, "message": message, "detail": error.detail or None}]}, wait)
+    status, code = nearest(TABLE, error)
+    shown = {"code": code, "message": sentence(error, status, request_id), "detail": error.detail or None}
+    return json_response(status, {"errors": [shown]}, retry_after(error))

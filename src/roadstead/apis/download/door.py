@@ -24,6 +24,7 @@ from roadstead.oci.media_type import SIF_LAYER
 from roadstead.oci.reference import Reference, RepositoryName, parse_reference
 from roadstead.registry.registry import Registry
 from roadstead.registry.sifs import SifImage
+from roadstead.serving.errors import MethodNotAllowed
 from roadstead.serving.request import Request
 from roadstead.serving.response import Headers, Response, content_response
 from roadstead.serving.sessions import authenticate_browser
@@ -31,10 +32,6 @@ from roadstead.serving.sessions import authenticate_browser
 _BASE: Final = "/sif/"
 _SUFFIX: Final = ".sif"
 _WHOLE: Final = ("", "bytes=0-")  # ranges that begin a download, rather than go on with one
-
-
-class MethodNotAllowed(InvalidInput):
-    """This address is for downloads: it takes GET and HEAD."""
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -61,7 +58,7 @@ class DownloadDoor:
         """Answer one download."""
         request.route = "download"
         if request.method not in ("GET", "HEAD"):
-            raise MethodNotAllowed
+            raise MethodNotAllowed("This address is for downloads: it takes GET and HEAD.")
         wanted = parse(request)
         actor, _ = await authenticate_browser(self._access, request)
         if self._access.limits.active:

@@ -6,38 +6,16 @@ from typing import Final
 
 from roadstead import errors
 from roadstead.errors import RoadsteadError
+from roadstead.serving.errors import STATUSES, nearest, retry_after, sentence
 from roadstead.serving.response import Response, text_response
 
-# class → status. A class that is not here is answered as its nearest ancestor that is.
-TABLE: Final[dict[type[RoadsteadError], int]] = {
-    errors.RoadsteadError: 500,
-    errors.InvalidInput: 400,
-    errors.TooLarge: 413,
-    errors.Conflict: 409,
-    errors.DigestMismatch: 400,
-    errors.SizeMismatch: 400,
-    errors.OutOfOrder: 409,
-    errors.RangeNotSatisfiable: 416,
-    errors.NotFound: 404,
-    errors.ReferenceMissing: 404,
-    errors.Refused: 403,
-    errors.Unauthenticated: 401,
-    errors.TooManyRequests: 429,
-    errors.NotOffered: 501,
-    errors.NotConvertible: 422,
-    errors.ClientFault: 400,
-    errors.BodyTimeout: 408,
-    errors.Unavailable: 503,
-    errors.ContentDamaged: 500,
-    errors.StorageFull: 507,
-    errors.Misconfigured: 500,
-}
+# class → status. To whom only downloads, a part that is not there is a file that is not there.
+TABLE: Final[dict[type[RoadsteadError], int]] = {**STATUSES, errors.ReferenceMissing: 404}
 
 
 def render(error: RoadsteadError, request_id: str) -> Response:
     """The error's sentence; failures of our own name the request's id, for the administrator's log."""
-    status = next(TABLE[cls] for cls in type(error).__mro__ if cls in TABLE)
-    response = text_response(status, error.message if status < 500 else f"{error.message} (request {request_id})")
-    if "retry_after" in error.detail:
-        response.headers.append((b"retry-after", b"%d" % int(str(error.detail["retry_after"]))))
+    status = nearest(TABLE, error)
+    response = text_response(status, sentence(error, status, request_id))
+    response.headers += retry_after(error)
     return response

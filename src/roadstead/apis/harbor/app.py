@@ -34,9 +34,9 @@ from roadstead.apis.harbor import (
     tokens,
     users,
 )
-from roadstead.apis.harbor.errors import MethodNotAllowed
 from roadstead.apis.harbor.openapi import describe
 from roadstead.errors import InvalidInput, NotFound, RoadsteadError
+from roadstead.serving.errors import MethodNotAllowed
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     start.router,

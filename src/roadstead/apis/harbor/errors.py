@@ -5,13 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from roadstead import errors
-from roadstead.errors import InvalidInput, NotOffered, RoadsteadError
+from roadstead.errors import NotOffered, RoadsteadError
+from roadstead.serving.errors import MethodNotAllowed, nearest, retry_after, sentence
 from roadstead.serving.response import Headers, Response, encoded, json_response
-
-
-class MethodNotAllowed(InvalidInput):
-    """This method has no meaning here."""
-
 
 # class → (status, code). A class that is not here is answered as its nearest ancestor that is.
 TABLE: Final[dict[type[RoadsteadError], tuple[int, str]]] = {
@@ -74,15 +70,13 @@ _CHALLENGE: Final = (b"www-authenticate", b'Bearer realm="roadstead"')
 
 def render(error: RoadsteadError, request_id: str) -> Response:
     """The error as Harbor's JSON body; failures of our own name the request's id, for the administrator's log."""
-    status, code = next(TABLE[cls] for cls in type(error).__mro__ if cls in TABLE)
-    message = f"{error.message} (request {request_id})" if status >= 500 and not isinstance(error, NotOffered) else error.message
+    status, code = nearest(TABLE, error)
+    message = error.message if isinstance(error, NotOffered) else sentence(error, status, request_id)
     return json_response(status, {"errors": [{"code": code, "message": message}]}, _headers(error, status))
 
 
 def _headers(error: RoadsteadError, status: int) -> Headers:
-    headers: Headers = [_CHALLENGE] if status == 401 else []
-    if "retry_after" in error.detail:
-        headers.append((b"retry-after", b"%d" % int(str(error.detail["retry_after"]))))
+    headers = [*([_CHALLENGE] if status == 401 else []), *retry_after(error)]
     if "allow" in error.detail:
         headers.append((b"allow", encoded(error.detail["allow"])))
     return headers

@@ -20,6 +20,7 @@ from roadstead.access.openpgp_keys import MOST_KEYS, FoundKey
 from roadstead.apis.keyserver import errors
 from roadstead.errors import InvalidInput, NotFound, NotOffered, RoadsteadError, Unauthenticated
 from roadstead.serving.credentials import authenticate
+from roadstead.serving.errors import MethodNotAllowed
 from roadstead.serving.request import Request, parse_fields
 from roadstead.serving.response import Headers, Response, encoded
 
@@ -30,10 +31,6 @@ _KEYS: Final = (b"content-type", b"application/pgp-keys")
 _TEXT: Final = (b"content-type", b"text/plain; charset=utf-8")
 # A page of another site may look keys up, as the protocol wants it; nothing here depends on who asks.
 _OPEN: Final = (b"access-control-allow-origin", b"*")
-
-
-class MethodNotAllowed(InvalidInput):
-    """This method has no meaning here."""
 
 
 class KeyServerDoor:

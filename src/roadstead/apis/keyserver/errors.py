@@ -6,37 +6,15 @@ from typing import Final
 
 from roadstead import errors
 from roadstead.errors import RoadsteadError
-from roadstead.serving.response import Headers, Response, json_response
+from roadstead.serving.errors import STATUSES, nearest, retry_after, sentence
+from roadstead.serving.response import Response, json_response
 
-# class → status. A class that is not here is answered as its nearest ancestor that is.
-TABLE: Final[dict[type[RoadsteadError], int]] = {
-    errors.RoadsteadError: 500,
-    errors.InvalidInput: 400,
-    errors.TooLarge: 413,
-    errors.Conflict: 409,
-    errors.DigestMismatch: 400,
-    errors.SizeMismatch: 400,
-    errors.OutOfOrder: 400,
-    errors.RangeNotSatisfiable: 400,
-    errors.NotFound: 404,
-    errors.ReferenceMissing: 400,
-    errors.Refused: 403,
-    errors.Unauthenticated: 401,
-    errors.TooManyRequests: 429,
-    errors.NotOffered: 501,
-    errors.NotConvertible: 422,
-    errors.ClientFault: 400,
-    errors.BodyTimeout: 408,
-    errors.Unavailable: 503,
-    errors.ContentDamaged: 500,
-    errors.StorageFull: 507,
-    errors.Misconfigured: 500,
-}
+# class → status. Keys have no ranges and no order.
+TABLE: Final[dict[type[RoadsteadError], int]] = {**STATUSES, errors.OutOfOrder: 400, errors.RangeNotSatisfiable: 400}
 
 
 def render(error: RoadsteadError, request_id: str) -> Response:
     """The error as JSON; failures of our own name the request's id, for the administrator's log."""
-    status = next(TABLE[cls] for cls in type(error).__mro__ if cls in TABLE)
-    message = error.message if status < 500 else f"{error.message} (request {request_id})"
-    wait: Headers = [(b"retry-after", b"%d" % int(str(error.detail["retry_after"])))] if "retry_after" in error.detail else []
-    return json_response(status, {"error": {"code": status, "message": message}}, wait)
+    status = nearest(TABLE, error)
+    shown = {"code": status, "message": sentence(error, status, request_id)}
+    return json_response(status, {"error": shown}, retry_after(error))

@@ -15,9 +15,10 @@ from roadstead.access.access import Access
 from roadstead.access.actor import Actor, anonymous_from
 from roadstead.apis.library import discovery, errors, images, tags, uploads
 from roadstead.apis.library.call import BASE, Call
-from roadstead.errors import InvalidInput, InvalidName, NotFound, ProjectUnknown, RoadsteadError, Unauthenticated
+from roadstead.errors import InvalidName, NotFound, ProjectUnknown, RoadsteadError, Unauthenticated
 from roadstead.registry.registry import Registry
 from roadstead.serving.credentials import authenticate
+from roadstead.serving.errors import MethodNotAllowed
 from roadstead.serving.request import Request
 from roadstead.serving.response import Response
 
@@ -53,10 +54,6 @@ _ROUTES: Final[tuple[tuple[str, str, dict[str, Handler]], ...]] = (
     ("library-upload", "/v2/imagefile/([^/]+)/_multipart_abort", {"PUT": uploads.abort_parts}),
 )
 _COMPILED: Final = tuple((route, re.compile(pattern), handlers) for route, pattern, handlers in _ROUTES)
-
-
-class MethodNotAllowed(InvalidInput):
-    """This method has no meaning here."""
 
 
 class LibraryDoor:

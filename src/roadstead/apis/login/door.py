@@ -22,7 +22,8 @@ from roadstead.access.access import Access
 from roadstead.access.actor import ANONYMOUS, Actor
 from roadstead.access.sources import FLOW_LIFETIME
 from roadstead.apis.login import errors
-from roadstead.errors import InvalidInput, NotFound, RoadsteadError, Unauthenticated
+from roadstead.errors import NotFound, RoadsteadError, Unauthenticated
+from roadstead.serving.errors import MethodNotAllowed
 from roadstead.serving.redirects import local_path
 from roadstead.serving.request import Request, parse_fields
 from roadstead.serving.response import Headers, Response, json_response
@@ -42,10 +43,6 @@ _FORM_LIMIT: Final = 64 * 1024
 _CALLBACK: Final = "/c/oidc/callback"
 _FLOW: Final = "roadstead-login"
 _NO_STORE: Final = (b"cache-control", b"no-store")
-
-
-class MethodNotAllowed(InvalidInput):
-    """This method has no meaning here."""
 
 
 Handler = Callable[[Request, str], Awaitable[Response]]
