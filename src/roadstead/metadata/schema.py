@@ -542,6 +542,8 @@ tags = Table(
     Column("last_pulled_at", Moment),
     Column("deleted_at", Moment),
     _live_unique("uq_tags_repository_id_name_live", "repository_id", "name"),
+    # What was pushed last, wherever.
+    Index("ix_tags_pushed_at", "pushed_at", **_where("deleted_at IS NULL")),
     sqlite_autoincrement=True,
 )
 

@@ -19,6 +19,7 @@ from roadstead.registry.referrers import Referrers
 from roadstead.registry.repositories import Repositories
 from roadstead.registry.rules import Rules
 from roadstead.registry.seams import Seams
+from roadstead.registry.search import Search
 from roadstead.registry.sifs import Sifs
 from roadstead.registry.statistics import Statistics
 from roadstead.registry.tags import Tags
@@ -50,5 +51,6 @@ class Registry:
         self.artifacts = Artifacts(database, self.repositories, Configs(store))
         self.copies = Copies(database, self.repositories, self.blobs, self.manifests)
         self.statistics = Statistics(database)
+        self.search = Search(database)
         self.sifs = Sifs(database, self.repositories, self.blobs, self.uploads, self.manifests, self.pulls)
         self.referrers = Referrers(database, self.repositories)

@@ -11,6 +11,7 @@ from roadstead.metadata.projects import ProjectDetails, ProjectRow
 from roadstead.metadata.quota_listing import QuotaRow
 from roadstead.metadata.repositories import RepositoryRow
 from roadstead.metadata.robots import RobotRow
+from roadstead.metadata.search import HitRow, UseRow
 from roadstead.metadata.tags import TagDetail
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "AuditRow",
     "CredentialRow",
     "GroupRow",
+    "HitRow",
     "MemberRow",
     "ProjectDetails",
     "ProjectRow",
@@ -25,4 +27,5 @@ __all__ = [
     "RepositoryRow",
     "RobotRow",
     "TagDetail",
+    "UseRow",
 ]

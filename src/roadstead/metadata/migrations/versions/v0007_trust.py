@@ -35,9 +35,12 @@ def upgrade() -> None:
     op.create_index("uq_trusted_keys_project_id_fingerprint", "trusted_keys", ["project_id", "fingerprint"], unique=True)
     for name in ("only_signed_sifs", "only_signed_images"):
         op.add_column("projects", sa.Column(name, sa.Boolean(), server_default=sa.false(), nullable=False))
+    live = sa.text("deleted_at IS NULL")
+    op.create_index("ix_tags_pushed_at", "tags", ["pushed_at"], sqlite_where=live, postgresql_where=live)
 
 
 def downgrade() -> None:
+    op.drop_index("ix_tags_pushed_at", "tags")
     for name in ("only_signed_images", "only_signed_sifs"):
         op.drop_column("projects", name)
     op.drop_table("trusted_keys")
