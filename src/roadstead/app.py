@@ -43,6 +43,7 @@ from roadstead.serving.affinity import own_core
 from roadstead.serving.front import Application, BesideDoor, Door, Front, PlainDoor
 from roadstead.serving.health import HealthDoor, MetricsDoor
 from roadstead.serving.observation import COUNTERS_FOLDER, reserve_counters, set_up_logging
+from roadstead.serving.tls_authority import SelfSigned
 from roadstead.serving.trust import trust_doors
 from roadstead.settings import Settings
 from roadstead.sif.compression import usual
@@ -186,6 +187,10 @@ def doors(system: System) -> Mapping[str, Door]:
     checks = {"database": system.database.check, "store": system.store.check}
     library = LibraryDoor(system.access, system.registry)
     signatures = ShownSignatures(system.database, system.registry.repositories, system.access.openpgp_keys, system_clock)
+    own_authority = isinstance(system.settings.tls_source, SelfSigned)
+    rooms = Rooms(
+        system.access, system.registry, system.jobs, system.sif.shown, signatures, checks, system_clock, own_authority=own_authority
+    )
     return {
         "v2": DistributionDoor(system.registry, system.access.accounts, system.access.limits),
         "service": TokenDoor(system.access.accounts, system.access.limits),
@@ -202,9 +207,7 @@ def doors(system: System) -> Mapping[str, Door]:
         "health": HealthDoor(checks),
         "metrics": MetricsDoor(),
         **trust_doors(system.settings.tls_source),
-        "": WebDoor(
-            Rooms(system.access, system.registry, system.jobs, system.sif.shown, signatures, checks), PlainDoor(system.access.accounts)
-        ),
+        "": WebDoor(rooms, PlainDoor(system.access.accounts)),
     }
 
 

@@ -95,8 +95,10 @@ class Call:
         taken = [flash.forget(self.request)] if said and not self.partial else []
         return Response(status, [(b"content-type", b"text/html; charset=utf-8"), *HEADERS, *taken, *(headers or [])], body)
 
-    def again(self, template: str, error: RoadsteadError, **values: Any) -> Response:
-        """The form again, with what was wrong as `error` (a sentence)."""
+    def again(self, template: str, error: RoadsteadError | None, **values: Any) -> Response:
+        """The page of a form: again, with what was wrong as `error` (a sentence), or for the first time (None)."""
+        if error is None:
+            return self.page(template, **values)
         return self.page(template, status=status_of(error)[0], error=error.message, **values)
 
     def redirect(self, target: str, sentence: str | None = None, headers: Headers | None = None) -> Response:

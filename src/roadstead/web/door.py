@@ -6,6 +6,7 @@ A session's cookie is all that logs in here. Whatever changes something comes fr
 
 from __future__ import annotations
 
+from typing import Final
 from urllib.parse import urlencode
 
 from roadstead.errors import NotFound, RoadsteadError, Unauthenticated
@@ -21,6 +22,9 @@ from roadstead.web.pages import MODULES
 from roadstead.web.rendering import Templates
 from roadstead.web.rooms import Rooms
 from roadstead.web.routes import Found, MethodNotAllowed, RouteTable
+
+_SESSION: Final = "roadstead.session"
+"""Where the request keeps the session that was found for it."""
 
 
 class WebDoor:
@@ -43,7 +47,7 @@ class WebDoor:
             return await self._plain.handle(request)
         request.route = found.route.template
         handler = found.route.handler(request.method)
-        session = await find_session(self._rooms.access, request)
+        session = request.scope[_SESSION] = await find_session(self._rooms.access, request)
         form = await _form(request, session)
         call = Call(request, self._rooms, self._templates, session, found.parameters, form)
         if self._rooms.access.limits.active:
@@ -67,7 +71,7 @@ class WebDoor:
             return self._to_login(request)
         status, title = status_of(error)
         # Who is logged in is not looked up again: what failed may be the database.
-        call = Call(request, self._rooms, self._templates, None)
+        call = Call(request, self._rooms, self._templates, request.scope.get(_SESSION))
         response = call.page("error.html", status=status, title=title, message=error.message, request_id=request.id)
         if isinstance(error, MethodNotAllowed):
             response.status = 405

@@ -15,7 +15,9 @@ from roadstead.upkeep.jobs import Jobs
 
 
 class Rooms(msgspec.Struct, frozen=True):
-    """Wired by `app`. `checks` are those of the health pages, by what they check: they raise where it does not answer."""
+    """Wired by `app`. `checks` are those of the health pages, by what they check: they raise where it does not answer.
+    `own_authority` says whether the registry's certificate is of an authority of its own, which clients must be told to trust.
+    """
 
     access: Access
     registry: Registry
@@ -24,3 +26,4 @@ class Rooms(msgspec.Struct, frozen=True):
     signatures: ShownSignatures
     checks: Mapping[str, Callable[[], Awaitable[object]]] = {}
     clock: Clock = system_clock
+    own_authority: bool = False

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from roadstead.web.pages import home, login
+from roadstead.web.pages import guides, home, login, members, policies, projects, robots
 from roadstead.web.routes import Pages
 
 MODULES: Final[tuple[Pages, ...]] = (
     home.pages,
     login.pages,
+    projects.pages,
+    members.pages,
+    robots.pages,
+    policies.pages,
+    guides.pages,
 )

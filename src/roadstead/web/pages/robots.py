@@ -1,0 +1,94 @@
+"""A project's robots: accounts for machines, whose secret is shown once."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from roadstead.access.robots import FOREVER, Access, NewRobot, Permission, read_permissions
+from roadstead.errors import InvalidInput, NotFound, RoadsteadError
+from roadstead.registry.rows import RobotRow
+from roadstead.serving.response import Response
+from roadstead.web.call import MISTAKES, Call
+from roadstead.web.project_frame import project_frame
+from roadstead.web.routes import Pages
+
+pages = Pages()
+
+_MAY: Final = {
+    "pull": (("repository", "pull"), ("repository", "list"), ("artifact", "read"), ("tag", "list")),
+    "push": (("repository", "push"), ("repository", "pull"), ("repository", "list")),
+    "delete": (("artifact", "delete"), ("repository", "list")),
+}
+"""What a box on the form stands for, in the words of robots' permissions."""
+
+
+@pages.get("/projects/{project}/robots")
+async def show(call: Call) -> Response:
+    """The robots of the project."""
+    return await _show(call)
+
+
+@pages.post("/projects/{project}/robots")
+async def add(call: Call) -> Response:
+    """Make one, and show its secret."""
+    project = call.parameters["project"]
+    try:
+        row, secret = await call.rooms.access.robots.add(call.actor, _new(call, project))
+    except MISTAKES as error:
+        return await _show(call, error)
+    return await _show(call, made=row, secret=secret)
+
+
+@pages.post("/projects/{project}/robots/{robot}")
+async def change(call: Call) -> Response:
+    """A new secret (`act=rotate`), a pause (`disable`, `enable`), or the end (`remove`)."""
+    row = await _robot(call)
+    robots, act = call.rooms.access.robots, call.form.text("act")
+    if act == "rotate":
+        return await _show(call, made=row, secret=await robots.rotate(call.actor, row.id))
+    if act == "remove":
+        await robots.remove(call.actor, row.id)
+        return _back(call, f"The robot {row.name} and its secret are gone.")
+    if act not in ("disable", "enable"):
+        raise InvalidInput("That is nothing to do to a robot.")
+    await robots.set_disabled(call.actor, row.id, act == "disable")
+    return _back(call, f"The robot {row.name} is {'stopped' if act == 'disable' else 'at work again'}.")
+
+
+def _new(call: Call, project: str) -> NewRobot:
+    chosen = [word for word in _MAY if call.form.flag(word)]
+    if not chosen:
+        raise InvalidInput("Choose what the robot may do.")
+    words = dict.fromkeys(pair for word in chosen for pair in _MAY[word])
+    access = tuple(Access(resource, action) for resource, action in words)
+    days = call.form.number("days") if call.form.text("days") else FOREVER
+    return NewRobot(call.form.text("name"), project, (Permission("project", project, access),), call.form.text("description"), days)
+
+
+async def _robot(call: Call) -> RobotRow:
+    """The robot in the address. Raises NotFound for one of another project too."""
+    text = call.parameters["robot"]
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise NotFound("There is no such robot.")
+    row = await call.rooms.access.robots.get(call.actor, int(text))
+    if row.project_name != call.parameters["project"]:
+        raise NotFound("There is no such robot.")
+    return row
+
+
+def _back(call: Call, sentence: str) -> Response:
+    return call.redirect(f"/projects/{call.parameters['project']}/robots", sentence)
+
+
+def _allowed(row: RobotRow, project: str) -> str:
+    """What it may do there, in words."""
+    found = read_permissions(row.permissions).of(project)
+    return ", ".join(word for word in ("pull", "push", "delete") if word in found) or "nothing"
+
+
+async def _show(call: Call, error: RoadsteadError | None = None, made: RobotRow | None = None, secret: str | None = None) -> Response:
+    frame = await project_frame(call)
+    rows, total = await call.rooms.access.robots.page(call.actor, frame.name, call.listing())
+    robots = [(row, _allowed(row, frame.name)) for row in rows]
+    values: dict[str, Any] = {"robots": robots, "pager": call.pager(total), "made": made, "secret": secret, "form": call.form}
+    return call.again("projects/robots.html", error, frame=frame, **values)
