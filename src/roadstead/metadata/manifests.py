@@ -13,7 +13,7 @@ from roadstead.metadata.database import Database
 from roadstead.metadata.schema import manifest_references, manifests, projects, repositories, tags
 from roadstead.metadata.statements import Prepared, batched, insert_id
 from roadstead.oci.digest import Digest
-from roadstead.oci.reference import RepositoryName, TagName
+from roadstead.oci.reference import Reference, RepositoryName, TagName
 
 
 class ManifestRow(msgspec.Struct, frozen=True):
@@ -89,6 +89,10 @@ class ManifestSelects:
         )
         self._by_tag = database.hot(by_tag)
         self._by_digest = database.hot(by_digest)
+
+    async def find(self, name: RepositoryName, reference: Reference) -> ManifestRow | None:
+        """The manifest of that digest, or that the tag points to."""
+        return await (self.by_digest(name, reference) if isinstance(reference, Digest) else self.by_tag(name, reference))
 
     async def by_tag(self, name: RepositoryName, tag: TagName) -> ManifestRow | None:
         """The manifest that the tag points to."""

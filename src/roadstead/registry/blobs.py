@@ -81,8 +81,8 @@ class Blobs:
         if place.repository_id is None:
             return place, None
         row = await self._selects.find(place.repository_id, digest)
-        if row is not None and row.store != self._store.name:
-            raise StoreFailed(f"The bytes of {digest} lie in a store of kind {row.store!r}, which this process does not use.")
+        if row is not None:
+            require_here(row, self._store, str(digest))
         return place, row
 
     async def _open_missing(self, actor: Actor, place: PlaceRow, name: RepositoryName, digest: Digest, span_of: SpanOf) -> OpenBlob:
@@ -224,3 +224,9 @@ class Blobs:
 def unknown(name: RepositoryName, digest: Digest) -> BlobUnknown:
     """The one sentence for a blob that a repository does not see."""
     return BlobUnknown(f"There is no blob {digest!s} in {name!s}.", digest=str(digest), name=str(name))
+
+
+def require_here(row: BlobRow, store: ContentStore, what: str) -> None:
+    """Return if the bytes lie in this process's store. Raises StoreFailed, which names them as `what`."""
+    if row.store != store.name:
+        raise StoreFailed(f"The bytes of {what} lie in a store of kind {row.store!r}, which this process does not use.")

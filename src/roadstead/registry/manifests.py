@@ -78,7 +78,7 @@ class Manifests:
 
         Raises ManifestUnknown, what `locate` raises, GateRefused, and NotReady or NotConvertible for what would have to be made.
         """
-        row = await self._select(name, reference)
+        row = await self._selects.find(name, reference)
         if row is None:
             row = await self._get_missing(actor, name, reference)
         else:
@@ -90,11 +90,6 @@ class Manifests:
         if count:
             self._pulls.count(actor, name, reference, row)
         return row
-
-    async def _select(self, name: RepositoryName, reference: Reference) -> ManifestRow | None:
-        if isinstance(reference, Digest):
-            return await self._selects.by_digest(name, reference)
-        return await self._selects.by_tag(name, reference)
 
     async def _get_missing(self, actor: Actor, name: RepositoryName, reference: Reference) -> ManifestRow:
         place = await self._repositories.locate(actor, name, Action.PULL)

@@ -6,19 +6,17 @@ where they have more than 100; extended attributes are written as star and Go's 
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
 from roadstead.errors import NotConvertible
-from roadstead.sif.tar import BLOCK, LONGEST_HEADER, Kind, Member
+from roadstead.sif.tar import BLOCK, HEADER, LONGEST_HEADER, XATTR, Kind, Member
 from roadstead.sif.tree import shown
 
 END: Final = bytes(2 * BLOCK)
 """What stands behind the last member."""
 
-_HEADER: Final = struct.Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12x")
 _FLAGS: Final[Mapping[Kind, bytes]] = MappingProxyType(
     {
         Kind.FILE: b"0",
@@ -60,7 +58,7 @@ def _records(member: Member) -> dict[bytes, bytes]:
     for name, value in member.attributes:
         if b"=" in name or b"\0" in name:
             raise NotConvertible(f"{shown(member.name)} has the extended attribute {shown(name)}, which no layer of an image can have.")
-        found[b"SCHILY.xattr." + name] = value
+        found[XATTR + name] = value
     return found
 
 
@@ -82,7 +80,7 @@ def _record(key: bytes, value: bytes) -> bytes:
 
 def _block(member: Member, flag: bytes) -> bytes:
     major, minor = member.device
-    block = _HEADER.pack(
+    block = HEADER.pack(
         member.name[:_LONGEST_NAME],
         b"%07o" % member.mode,
         b"%07o" % (member.user if member.user <= _LARGEST_OWNER else 0),

@@ -10,7 +10,7 @@ import msgspec
 from roadstead.access.actor import Actor
 from roadstead.access.clock import Clock
 from roadstead.content.store import ContentStore
-from roadstead.errors import InvalidManifest, InvalidSif, StoreFailed
+from roadstead.errors import InvalidManifest, InvalidSif
 from roadstead.metadata import facts as fact_rows
 from roadstead.metadata.contents import BlobRow, BlobSelects
 from roadstead.metadata.database import Database
@@ -19,6 +19,7 @@ from roadstead.oci.descriptor import Descriptor
 from roadstead.oci.manifest import Manifest
 from roadstead.oci.media_type import SIF_LAYER_TYPES
 from roadstead.oci.reference import RepositoryName
+from roadstead.registry.blobs import require_here
 from roadstead.sif.facts import Facts, read_facts
 from roadstead.sif.inputs import stored_input
 from roadstead.sif.signatures import check_signatures
@@ -73,8 +74,7 @@ class SifGate:
 
     async def _read(self, blob: BlobRow) -> Facts:
         """The facts of a content. One that is damaged says so; its manifest is judged by who asked."""
-        if blob.store != self._store.name:
-            raise StoreFailed(f"The bytes of the image lie in a store of kind {blob.store!r}, which this process does not use.")
+        require_here(blob, self._store, "the image")
         read = stored_input(self._store, blob.key, blob.size).read
         try:
             facts = await read_facts(read, blob.size)

@@ -8,13 +8,16 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from roadstead.content.store import ContentStore, Sealed
-from roadstead.errors import InvalidManifest, NotConvertible, StoreFailed
+from roadstead.errors import InvalidManifest, NotConvertible
 from roadstead.metadata.contents import BlobRow, BlobSelects
 from roadstead.metadata.database import Database
 from roadstead.oci import media_type as types
 from roadstead.oci.descriptor import Descriptor
 from roadstead.oci.digest import Digest
 from roadstead.oci.manifest import Manifest, image_of
+from roadstead.oci.sif_manifest import EMPTY_CONFIG
+from roadstead.oci.sif_manifest import TITLE as TITLE_ANNOTATION
+from roadstead.registry.blobs import require_here
 from roadstead.sif import process, to_oci
 from roadstead.sif.convert import CONVERTER, Conversion
 from roadstead.sif.inputs import Input, stored_input
@@ -41,7 +44,6 @@ _LAYERS: Final = types.NON_DISTRIBUTABLE | {
     types.DOCKER_LAYER_GZIP,
     "application/vnd.docker.image.rootfs.diff.tar.zstd",
 }
-_EMPTY: Final = b"{}"
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -88,8 +90,7 @@ class Stock:
         return stored_input(self.store, row.key, row.size)
 
     def _require_here(self, row: BlobRow, named: Descriptor) -> None:
-        if row.store != self.store.name:
-            raise StoreFailed(f"The bytes of {named.digest} lie in a store of kind {row.store!r}, which this process does not use.")
+        require_here(row, self.store, str(named.digest))
         if row.size != named.size:
             raise InvalidManifest(f"The manifest says that {named.digest} has {named.size} bytes, and it has {row.size}.")
 
@@ -124,12 +125,12 @@ class SifMaker:
         async with self._stock.store.scratch() as file:
             await process.run(ToSif(source.subject.digest, configuration, self._how), layers, file, self._means, tell)
             sealed = await self._stock.store.take(file)
-        return Made(self._manifest(source.subject, sealed), (sealed, _EMPTY))
+        return Made(self._manifest(source.subject, sealed), (sealed, EMPTY_CONFIG))
 
     def _manifest(self, source: Descriptor, sealed: Sealed) -> bytes:
         """What apptainer pushes with a SIF, and where it came from."""
-        config = Descriptor(types.SIF_CONFIG, Digest.of(_EMPTY), len(_EMPTY))
-        layer = Descriptor(types.SIF_LAYER, sealed.digests["sha256"], sealed.size, {"org.opencontainers.image.title": TITLE})
+        config = Descriptor(types.SIF_CONFIG, Digest.of(EMPTY_CONFIG), len(EMPTY_CONFIG))
+        layer = Descriptor(types.SIF_LAYER, sealed.digests["sha256"], sealed.size, {TITLE_ANNOTATION: TITLE})
         compression = self._how.compression
         annotations = {
             SOURCE: str(source.digest),

@@ -101,8 +101,7 @@ class ShownConversions:
 
     async def _find(self, actor: Actor, name: RepositoryName, reference: Reference, action: Action) -> tuple[Asked, ManifestRow]:
         place = await self._repositories.locate(actor, name, action)
-        select = self._manifests.by_digest(name, reference) if isinstance(reference, Digest) else self._manifests.by_tag(name, reference)
-        found = await select
+        found = await self._manifests.find(name, reference)
         if found is None or place.repository_id is None:
             raise unknown(name, reference)
         return Asked(actor, place, name, await self._derived.policy(place.project_id)), found

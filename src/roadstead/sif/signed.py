@@ -16,7 +16,6 @@ from roadstead.errors import NotFound
 from roadstead.metadata import facts
 from roadstead.metadata.database import Database
 from roadstead.metadata.manifests import ManifestSelects
-from roadstead.oci.digest import Digest
 from roadstead.oci.reference import Reference, RepositoryName
 from roadstead.registry.manifests import unknown
 from roadstead.registry.repositories import Repositories
@@ -55,8 +54,7 @@ class ShownSignatures:
     async def all(self, actor: Actor, name: RepositoryName, reference: Reference) -> Sequence[ShownSignature]:
         """The signatures inside an artifact's SIF; () where there are none, or no SIF. Raises ManifestUnknown, and what `locate` raises."""
         place = await self._repositories.locate(actor, name, Action.PULL)
-        select = self._manifests.by_digest(name, reference) if isinstance(reference, Digest) else self._manifests.by_tag(name, reference)
-        found = await select
+        found = await self._manifests.find(name, reference)
         if found is None or place.repository_id is None:
             raise unknown(name, reference)
         read = partial(facts.of_manifests, repository_id=place.repository_id, manifest_ids=[found.manifest_id])

@@ -30,13 +30,16 @@ LARGEST_FILE: Final = 1 << 50
 ZEROS: Final = memoryview(bytes(1 << 20))
 """What holes are made of."""
 
-_HEADER: Final = struct.Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12x")
+HEADER: Final = struct.Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12x")
+"""The fields of a header (POSIX.1 pax, "ustar Interchange Format")."""
+XATTR: Final = b"SCHILY.xattr."
+"""What star and Go's archive/tar put before the name of an extended attribute."""
+
 _GNU_MAGIC: Final = b"ustar  \0"
 _EMPTY: Final = bytes(BLOCK)
 _CHECKSUM: Final = slice(148, 156)
 _OCTAL: Final = re.compile(rb" *([0-7]+)[ \0]*")
 _RECORD: Final = re.compile(rb"([0-9]{1,20}) ")
-_XATTR: Final = b"SCHILY.xattr."
 
 
 class Kind(enum.IntEnum):
@@ -166,7 +169,7 @@ class Archive:
 
     def _fields(self, block: bytes) -> tuple[bytes, ...]:
         """The fields of a header block whose checksum is right. Old writers added signed bytes (GNU tar manual, "Basic Tar Format")."""
-        fields: tuple[bytes, ...] = _HEADER.unpack(block)
+        fields: tuple[bytes, ...] = HEADER.unpack(block)
         found = _OCTAL.fullmatch(fields[6])
         written = int(found[1], 8) if found else -1
         unsigned = sum(block) - sum(block[_CHECKSUM]) + 8 * 0x20
@@ -219,7 +222,7 @@ class Archive:
             if key in (b"GNU.sparse.offset", b"GNU.sparse.numbytes"):
                 sparse.append(value)  # Version 0.0 repeats these two.
                 continue
-            place, name = (attributes, key.removeprefix(_XATTR)) if key.startswith(_XATTR) else (extended, key)
+            place, name = (attributes, key.removeprefix(XATTR)) if key.startswith(XATTR) else (extended, key)
             if value:
                 place[name] = value
             else:
