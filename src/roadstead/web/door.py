@@ -10,6 +10,7 @@ from typing import Final
 from urllib.parse import urlencode
 
 from roadstead.errors import NotFound, RoadsteadError, Unauthenticated
+from roadstead.serving.errors import retry_after
 from roadstead.serving.front import Door
 from roadstead.serving.request import Request
 from roadstead.serving.response import Response
@@ -21,7 +22,7 @@ from roadstead.web.form import Form, read_form
 from roadstead.web.pages import MODULES
 from roadstead.web.rendering import Templates
 from roadstead.web.rooms import Rooms
-from roadstead.web.routes import Found, MethodNotAllowed, RouteTable
+from roadstead.web.routes import Found, NotAnswered, RouteTable
 
 _SESSION: Final = "roadstead.session"
 """Where the request keeps the session that was found for it."""
@@ -73,11 +74,10 @@ class WebDoor:
         # Who is logged in is not looked up again: what failed may be the database.
         call = Call(request, self._rooms, self._templates, request.scope.get(_SESSION))
         response = call.page("error.html", status=status, title=title, message=error.message, request_id=request.id)
-        if isinstance(error, MethodNotAllowed):
+        if isinstance(error, NotAnswered):
             response.status = 405
             response.headers.append((b"allow", ", ".join(error.methods).encode()))
-        if "retry_after" in error.detail:
-            response.headers.append((b"retry-after", str(error.detail["retry_after"]).encode()))
+        response.headers.extend(retry_after(error))
         return response
 
     def _to_login(self, request: Request) -> Response:

@@ -6,6 +6,7 @@ from typing import Final
 
 from roadstead import errors
 from roadstead.errors import RoadsteadError
+from roadstead.serving.errors import nearest
 
 # class → (status, title). A class that is not here is answered as its nearest ancestor that is.
 TABLE: Final[dict[type[RoadsteadError], tuple[int, str]]] = {
@@ -35,4 +36,4 @@ TABLE: Final[dict[type[RoadsteadError], tuple[int, str]]] = {
 
 def status_of(error: RoadsteadError) -> tuple[int, str]:
     """The row of an error: its status and the title of its page."""
-    return next(TABLE[cls] for cls in type(error).__mro__ if cls in TABLE)
+    return nearest(TABLE, error)

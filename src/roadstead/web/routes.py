@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from roadstead.errors import InvalidInput
+from roadstead.serving.errors import MethodNotAllowed
 from roadstead.serving.response import Response
 from roadstead.web.call import Call
 
@@ -18,7 +18,7 @@ Handler: TypeAlias = Callable[[Call], Awaitable[Response]]
 _PLACE: Final = re.compile(r"\{([a-z_]+)(:path)?\}")
 
 
-class MethodNotAllowed(InvalidInput):
+class NotAnswered(MethodNotAllowed):
     """This address does not take that; go back to the page, and use what it offers."""
 
     def __init__(self, methods: tuple[str, ...] = ()) -> None:
@@ -34,10 +34,10 @@ class Route(msgspec.Struct, frozen=True):
     handlers: dict[str, Handler]
 
     def handler(self, method: str) -> Handler:
-        """Who answers this method; HEAD is answered as GET. Raises MethodNotAllowed."""
+        """Who answers this method; HEAD is answered as GET. Raises NotAnswered."""
         found = self.handlers.get("GET" if method == "HEAD" else method)
         if found is None:
-            raise MethodNotAllowed((*self.handlers, *(["HEAD"] if "GET" in self.handlers else [])))
+            raise NotAnswered((*self.handlers, *(["HEAD"] if "GET" in self.handlers else [])))
         return found
 
 

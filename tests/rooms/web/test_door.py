@@ -26,7 +26,7 @@ async def test_a_browser_is_shown_images_and_a_tool_is_greeted(visit: Visit, reg
     await push_image(registry, admin, APP, image("one"), "latest")
     shown = await visit().get("/")
     assert (shown.status, "library/app" in shown.text) == (200, True)
-    assert "/repositories/library/app" in shown.links()
+    assert "/repositories/library/app:latest" in shown.links()
     greeted = await visit().get("/", accept="*/*")
     assert greeted.headers["content-type"].startswith("text/plain")
     assert f"docker login {HOST}" in greeted.text
@@ -35,7 +35,7 @@ async def test_a_browser_is_shown_images_and_a_tool_is_greeted(visit: Visit, reg
 async def test_a_stranger_sees_nothing_of_a_private_project(visit: Visit, registry: Registry, admin: Actor) -> None:
     await push_image(registry, admin, VAULT, image("one"), "latest")
     assert "vault" not in (await visit().get("/")).html
-    assert "vault/app" in (await visit(admin).get("/")).text
+    assert "/repositories/vault/app:latest" in (await visit(admin).get("/")).links()
 
 
 async def test_pages_forbid_what_they_do_not_need(visit: Visit) -> None:
