@@ -1,7 +1,7 @@
 """Search as one types, across kinds: projects, repositories, tags, digests, and the labels that SIFs have; and what was pushed last.
 
-One statement finds all kinds, so that their order and their pages are one. What is asked for is compared without regard to the case of
-ASCII letters, and its `%` and `_` are characters like all others.
+One statement finds all kinds, so that their order and their pages are one; of each it takes no more than the page needs. What is
+asked for is compared without regard to the case of ASCII letters, and its `%` and `_` are characters like all others.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ from typing import Any, Final
 
 import msgspec
 from sqlalchemy import (
-    CTE,
     BigInteger,
     ColumnElement,
     Connection,
     Select,
     String,
+    Subquery,
     and_,
     case,
     cast,
     column,
+    exists,
     func,
     literal,
     null,
@@ -37,7 +38,7 @@ from roadstead.metadata import artifacts
 from roadstead.metadata.listing import Page
 from roadstead.metadata.projects import ProjectScope
 from roadstead.metadata.quotas import stored_in
-from roadstead.metadata.repositories import FULL_NAME, LIVE, holds_something
+from roadstead.metadata.repositories import FULL_NAME, LIVE
 from roadstead.metadata.schema import accounts, digests, manifest_references, manifests, projects, repositories, sif_facts, tags
 from roadstead.oci.digest import Digest
 from roadstead.oci.reference import RepositoryName, TagName
@@ -92,30 +93,38 @@ def find(connection: Connection, scope: ProjectScope, text: str, page: Page) -> 
     offset = (page.number - 1) * page.size
     if offset >= _FURTHEST:
         return [], False
-    seen = _seen(scope)
+    end = min(offset + page.size + 1, _FURTHEST)
+    best = [select(_in_order(kind).limit(end).subquery()) for kind in _of_all_kinds(connection, _seen(scope), scope, text)]
+    statement = _in_order(select(union_all(*best).subquery())).limit(end - offset).offset(offset)
+    rows = [_hit(tuple(row)) for row in connection.execute(statement)]
+    return rows[: page.size], len(rows) > page.size
+
+
+def _of_all_kinds(connection: Connection, seen: Subquery, scope: ProjectScope, text: str) -> list[Select[Any]]:
     kinds = [_projects(scope, text), _repositories(seen, text), _tags(seen, text), _labels(connection, seen, text)]
     if digest := _DIGEST.fullmatch(text.lower()):
         prefixes = [f"{algorithm}:{digest[2]}" for algorithm in ([digest[1]] if digest[1] else ["sha256", "sha512"])]
         kinds += [_manifests(seen, prefixes), _files(seen, prefixes)]
-    found = union_all(*kinds).subquery()
-    order = (found.c.rank, found.c.kind, found.c.project, found.c.path, found.c.tag, found.c.digest, found.c.said)
-    columns = (found.c.kind, found.c.project, found.c.path, found.c.tag, found.c.digest, found.c.said)
-    statement = select(*columns).order_by(*order).limit(page.size + 1).offset(offset)
-    rows = [_hit(tuple(row)) for row in connection.execute(statement)]
-    return rows[: page.size], len(rows) > page.size and offset + page.size < _FURTHEST
+    return kinds
+
+
+def _in_order(found: Select[Any]) -> Select[Any]:
+    """The best first; among equals by kind and name, so that pages follow each other."""
+    columns = found.selected_columns
+    return found.order_by(*(columns[name] for name in ("rank", "kind", "project", "path", "tag", "digest", "said")))
 
 
 def _hit(row: tuple[Any, ...]) -> HitRow:
-    kind, project, path, tag, digest, said = row
+    _, kind, project, path, tag, digest, said = row
     name = None if path is None else RepositoryName(f"{project}/{path}")
     return HitRow(_KINDS[kind], project, name, tag and TagName(tag), digest and Digest(digest), said)
 
 
-def _seen(scope: ProjectScope) -> CTE:
-    """The repositories that the scope shows and that hold something: worked out once, for all kinds."""
+def _seen(scope: ProjectScope) -> Subquery:
+    """The repositories that the scope shows."""
     columns = (repositories.c.id, projects.c.name.label("project"), repositories.c.path, repositories.c.description)
     joined = select(*columns, FULL_NAME.label("name")).join_from(projects, repositories, repositories.c.project_id == projects.c.id)
-    return joined.where(LIVE, scope.condition(), holds_something()).cte("seen")
+    return joined.where(LIVE, scope.condition()).subquery("seen")
 
 
 def _row(
@@ -154,17 +163,18 @@ def _projects(scope: ProjectScope, text: str) -> Select[Any]:
     return row.where(projects.c.deleted_at.is_(None), scope.of_projects(), fits)
 
 
-def _repositories(seen: CTE, text: str) -> Select[Any]:
+def _repositories(seen: Subquery, text: str) -> Select[Any]:
     """With a slash before it, a name's last part begins it too: people type `gromacs` for `lab/tools/gromacs`."""
     last = or_(func.lower(seen.c.name).endswith("/" + text.lower(), autoescape=True), func.lower(seen.c.name) == text.lower())
     begins = or_(seen.c.name.istartswith(text, autoescape=True), seen.c.name.icontains("/" + text, autoescape=True))
     part = seen.c.name.icontains(text, autoescape=True)
     rank = case((last, _EXACT), (begins, _PREFIX), (part, _PART), else_=_SAID)
     row = _row(rank, "repository", seen.c.project, seen.c.path, said=seen.c.description)
-    return row.where(or_(part, seen.c.description.icontains(text, autoescape=True)))
+    holding = exists().where(manifests.c.repository_id == seen.c.id, manifests.c.deleted_at.is_(None))
+    return row.where(holding, or_(part, seen.c.description.icontains(text, autoescape=True)))
 
 
-def _tags(seen: CTE, text: str) -> Select[Any]:
+def _tags(seen: Subquery, text: str) -> Select[Any]:
     """By the tag's name; what has a colon is held against the whole reference, `lab/tools/gromacs:2026`."""
     name: ColumnElement[str] = seen.c.name + ":" + tags.c.name if ":" in text else tags.c.name
     row = _row(_rank(text, name), "tag", seen.c.project, seen.c.path, tags.c.name, manifests.c.digest)
@@ -181,39 +191,46 @@ def _whole(digest: ColumnElement[str], prefixes: list[str]) -> ColumnElement[int
     return case((digest.in_(prefixes), _EXACT), else_=_PREFIX)
 
 
-def _manifests(seen: CTE, prefixes: list[str]) -> Select[Any]:
+def _manifests(seen: Subquery, prefixes: list[str]) -> Select[Any]:
     row = _row(_whole(manifests.c.digest, prefixes), "digest", seen.c.project, seen.c.path, digest=manifests.c.digest)
     joined = row.join_from(seen, manifests, manifests.c.repository_id == seen.c.id)
     return joined.where(manifests.c.deleted_at.is_(None), _begins(manifests.c.digest, prefixes))
 
 
-def _files(seen: CTE, prefixes: list[str]) -> Select[Any]:
+def _files(seen: Subquery, prefixes: list[str]) -> Select[Any]:
     """Manifests by the digest of a file that they name, such as a SIF's."""
-    row = _row(_whole(digests.c.digest, prefixes), "digest", seen.c.project, seen.c.path, digest=manifests.c.digest, said=digests.c.digest)
+    begun = (
+        select(digests.c.content_id, digests.c.digest).where(_begins(digests.c.digest, prefixes)).cte("files").prefix_with("MATERIALIZED")
+    )
+    row = _row(_whole(begun.c.digest, prefixes), "digest", seen.c.project, seen.c.path, digest=manifests.c.digest, said=begun.c.digest)
     return (
-        row.join_from(digests, manifest_references, manifest_references.c.content_id == digests.c.content_id)
+        row.join_from(begun, manifest_references, manifest_references.c.content_id == begun.c.content_id)
         .join(manifests, manifests.c.id == manifest_references.c.manifest_id)
         .join(seen, seen.c.id == manifests.c.repository_id)
-        .where(manifests.c.deleted_at.is_(None), _begins(digests.c.digest, prefixes))
+        .where(manifests.c.deleted_at.is_(None))
     )
 
 
-def _labels(connection: Connection, seen: CTE, text: str) -> Select[Any]:
+def _labels(connection: Connection, seen: Subquery, text: str) -> Select[Any]:
     """By the labels of SIFs: their names, values, or `name=value`."""
-    label = _EACH_LABEL[connection.dialect.name]()
-    said: ColumnElement[str] = label.c.key + "=" + label.c.value
-    row = _row(literal(_SAID), "label", seen.c.project, seen.c.path, digest=manifests.c.digest, said=said)
+    each = _EACH_LABEL[connection.dialect.name]()
+    said: ColumnElement[str] = each.c.key + "=" + each.c.value
+    # The first condition spares most the reading of their JSON.
+    fits = (_may_say(text), said.icontains(text, autoescape=True))
+    of_files = select(sif_facts.c.content_id, said.label("said")).join_from(sif_facts, each, true()).where(*fits)
+    # What few SIFs say is looked for before the many repositories, which the databases do not find out by themselves.
+    labels = of_files.cte("labels").prefix_with("MATERIALIZED")
+    row = _row(literal(_SAID), "label", seen.c.project, seen.c.path, digest=manifests.c.digest, said=labels.c.said)
     return (
-        row.join_from(sif_facts, manifest_references, manifest_references.c.content_id == sif_facts.c.content_id)
+        row.join_from(labels, manifest_references, manifest_references.c.content_id == labels.c.content_id)
         .join(manifests, manifests.c.id == manifest_references.c.manifest_id)
         .join(seen, seen.c.id == manifests.c.repository_id)
-        .join(label, true())
-        # The second condition spares most the reading of their JSON, in which only quotation marks and backslashes are written otherwise.
-        .where(manifests.c.deleted_at.is_(None), _may_say(text), said.icontains(text, autoescape=True))
+        .where(manifests.c.deleted_at.is_(None))
     )
 
 
 def _may_say(text: str) -> ColumnElement[bool]:
+    """Whether the record may have such a label: in JSON only quotation marks, backslashes and control characters are written otherwise."""
     longest = max(re.split(r'["\\=\x00-\x1f]', text), key=len)
     return sif_facts.c.facts.icontains(longest, autoescape=True)
 
