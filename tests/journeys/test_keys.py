@@ -8,23 +8,18 @@ from contextlib import contextmanager
 import pytest
 
 from tests.protocols.conftest import short_directory
-from tests.support.clients.namespace import own_network
 from tests.support.clients.tools import Workplace, require_client
-from tests.support.clients.trusting import make_sif, newcomer, trust
+from tests.support.clients.trusting import make_sif, newcomer, registry_with_tls, trust
 from tests.support.server import RoadsteadServer
 
 pytestmark = pytest.mark.clients
-
-NAME, ADDRESS = "lab.test", "10.99.0.1"
 
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RoadsteadServer]:
     """A server with an authority of its own at https://lab.test."""
     require_client("apptainer")
-    environment = {"ROADSTEAD_TLS": "self", "ROADSTEAD_TLS_NAMES": NAME}
-    data = tmp_path_factory.mktemp("keys") / "data"
-    with own_network({NAME: ADDRESS}), RoadsteadServer(data, environment, address=ADDRESS, name=NAME, port=443) as server:
+    with registry_with_tls(tmp_path_factory.mktemp("keys")) as server:
         yield server
 
 

@@ -10,24 +10,19 @@ import pytest
 
 from roadstead.apis.library.uploads import PART
 from tests.support.clients.images import SIF_CONFIG, Blob, artifact, fetch, image, push
-from tests.support.clients.namespace import own_network
 from tests.support.clients.sifs import small_sif
 from tests.support.clients.tools import Workplace, require_client
-from tests.support.clients.trusting import make_sif, newcomer, trust
+from tests.support.clients.trusting import NAME, make_sif, newcomer, registry_with_tls, trust
 from tests.support.server import RoadsteadServer
 
 pytestmark = pytest.mark.clients
-
-NAME, ADDRESS = "lab.test", "10.99.0.1"
 
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RoadsteadServer]:
     """A server with an authority of its own at https://lab.test, with a public project `library` and a private one `lab`."""
     require_client("apptainer")
-    environment = {"ROADSTEAD_TLS": "self", "ROADSTEAD_TLS_NAMES": NAME}
-    data = tmp_path_factory.mktemp("library") / "data"
-    with own_network({NAME: ADDRESS}), RoadsteadServer(data, environment, address=ADDRESS, name=NAME, port=443) as server:
+    with registry_with_tls(tmp_path_factory.mktemp("library")) as server:
         with server.http() as http:
             assert http.post("/api/v2.0/projects", json={"project_name": "lab", "public": False}).status_code == 201
         yield server
@@ -177,3 +172,28 @@ def test_shub_pulls_what_is_public(user: Workplace, registry: RoadsteadServer) -
     assert user.path("back.sif").read_bytes() == sif
     assert "not found" in user.refused("apptainer", "pull", "--force", "no.sif", f"shub://{NAME}/library/hub:two")
     assert "401" in user.refused("apptainer", "pull", "--force", "no.sif", f"shub://{NAME}/lab/hub:one")
+
+
+def test_what_docker_pushed_is_found_and_a_description_is_kept(user: Workplace, registry: RoadsteadServer) -> None:
+    with registry.http() as http:
+        push(http, "library/tools/from-docker", "one", image("found"))
+    found = user.run("apptainer", "search", "from-dock").out
+    assert "library/tools/from-docker:one" in found, found
+    assert "from-docker:one" not in user.run("apptainer", "search", "--signed", "from-dock").out
+    log_in(user, token(registry))
+    user.run("apptainer", "pull", "--force", "made.sif", "library://library/tools/from-docker:one")
+    assert user.run("apptainer", "exec", "made.sif", "cat", "/etc/seed").out == "found"
+    for tag, said in (("one", "Molecules in motion"), ("two", "Something else")):
+        user.run("apptainer", "push", "-U", "-D", said, "it.sif", f"library://library/tools/described:{tag}")
+    with registry.http() as http:
+        told = http.get("/api/v2.0/projects/library/repositories/tools%252Fdescribed").json()
+    assert told["description"] == "Molecules in motion"
+
+
+def test_an_architecture_of_an_image_of_layers(user: Workplace, registry: RoadsteadServer) -> None:
+    with registry.http() as http:
+        push(http, "library/tools/of-amd64", "one", image("amd64"))
+    log_in(user, token(registry, "read"))
+    user.run("apptainer", "pull", "--force", "--arch", "amd64", "made.sif", "library://library/tools/of-amd64:one")
+    refused = user.refused("apptainer", "pull", "--force", "--arch", "arm64", "no.sif", "library://library/tools/of-amd64:one")
+    assert "arm64" in refused or "not found" in refused or "does not exist" in refused, refused

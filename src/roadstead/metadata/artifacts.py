@@ -146,7 +146,7 @@ def _by_tags(repository_id: int, asked: Filter) -> ColumnElement[bool]:
     return _tagged([repository_id], matches(tags.c.name, asked))
 
 
-_IS_INDEX = manifests.c.media_type.in_(media_type.INDEX_TYPES)
+IS_INDEX = manifests.c.media_type.in_(media_type.INDEX_TYPES)
 
 
 def _by_type(asked: Filter) -> ColumnElement[bool]:
@@ -158,19 +158,19 @@ def _by_type(asked: Filter) -> ColumnElement[bool]:
 def _is_of_type(kind: str) -> ColumnElement[bool]:
     """As `artifact_type.kind_of`, in SQL."""
     if kind.upper() == SIF:
-        return _is_sif()
+        return is_sif()
     known = [config for config, name in BY_CONFIG.items() if name == kind.upper()]
     named = matches(manifests.c.artifact_type, Filter("type", Match.CONTAINS, (f".{kind}.config.",)))
     of_config = or_(manifests.c.artifact_type.in_(known), and_(named, manifests.c.artifact_type.not_in(BY_CONFIG)))
-    of_kind = or_(of_config, _IS_INDEX) if kind.upper() == "IMAGE" else and_(of_config, ~_IS_INDEX)
-    return and_(of_kind, ~_is_sif())
+    of_kind = or_(of_config, IS_INDEX) if kind.upper() == "IMAGE" else and_(of_config, ~IS_INDEX)
+    return and_(of_kind, ~is_sif())
 
 
 _parts = manifests.alias("parts")
 _named = manifest_references.alias("named")
 
 
-def _is_sif() -> ColumnElement[bool]:
+def is_sif() -> ColumnElement[bool]:
     """Whether a manifest is one of a SIF, or an index of nothing else."""
     parts = (
         exists()
@@ -178,7 +178,7 @@ def _is_sif() -> ColumnElement[bool]:
         .where(_parts.c.repository_id == manifests.c.repository_id, _parts.c.digest == _named.c.digest, _parts.c.deleted_at.is_(None))
     )
     of_sifs = and_(parts.where(_holds_sif(_parts)), ~parts.where(~_holds_sif(_parts)))
-    return or_(and_(~_IS_INDEX, _holds_sif(manifests)), and_(_IS_INDEX, of_sifs))
+    return or_(and_(~IS_INDEX, _holds_sif(manifests)), and_(IS_INDEX, of_sifs))
 
 
 def _holds_sif(table: FromClause) -> ColumnElement[bool]:
@@ -193,7 +193,7 @@ def _holds_sif(table: FromClause) -> ColumnElement[bool]:
 
 def sifs(connection: Connection, manifest_ids: Collection[int]) -> set[int]:
     """Those of these manifests that are of a SIF, or an index of nothing else."""
-    return {row[0] for row in connection.execute(select(manifests.c.id).where(manifests.c.id.in_(manifest_ids), _is_sif()))}
+    return {row[0] for row in connection.execute(select(manifests.c.id).where(manifests.c.id.in_(manifest_ids), is_sif()))}
 
 
 def _by_label(_asked: Filter) -> ColumnElement[bool]:

@@ -47,6 +47,7 @@ _DIGEST: Final = re.compile(r"(?:(sha256|sha512)[:-])?([0-9a-f]{6,128})")
 _EXACT, _PREFIX, _PART, _SAID = range(4)
 _KINDS: Final = ("project", "repository", "tag", "digest", "label")
 _FURTHEST: Final = 1000
+_SHORTEST_IN_LABELS: Final = 3  # nearly every SIF has a label with any two letters in it
 
 
 class HitRow(msgspec.Struct, frozen=True):
@@ -101,7 +102,9 @@ def find(connection: Connection, scope: ProjectScope, text: str, page: Page) -> 
 
 
 def _of_all_kinds(connection: Connection, seen: Subquery, scope: ProjectScope, text: str) -> list[Select[Any]]:
-    kinds = [_projects(scope, text), _repositories(seen, text), _tags(seen, text), _labels(connection, seen, text)]
+    kinds = [_projects(scope, text), _repositories(seen, text), _tags(seen, text)]
+    if len(text) >= _SHORTEST_IN_LABELS:
+        kinds.append(_labels(connection, seen, text))
     if digest := _DIGEST.fullmatch(text.lower()):
         prefixes = [f"{algorithm}:{digest[2]}" for algorithm in ([digest[1]] if digest[1] else ["sha256", "sha512"])]
         kinds += [_manifests(seen, prefixes), _files(seen, prefixes)]

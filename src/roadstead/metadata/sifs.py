@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Select, func, or_, select
 
+from roadstead.metadata.artifacts import IS_INDEX, is_sif
 from roadstead.metadata.projects import ProjectScope
 from roadstead.metadata.repositories import FULL_NAME, LIVE
 from roadstead.metadata.schema import digests, manifest_references, manifests, projects, repositories, sif_facts, tags
@@ -93,6 +94,21 @@ def search(connection: Connection, scope: ProjectScope, text: str, *, architectu
         statement = statement.where(_says('"signatures":[{'))
     rows = connection.execute(statement.order_by(manifests.c.pushed_at.desc(), manifests.c.id.desc()).limit(limit))
     return [FoundRow(row[0], RepositoryName(f"{row[1]}/{row[2]}"), Digest(row[3]), row[4], _said(row[5])) for row in rows]
+
+
+def convertible(connection: Connection, scope: ProjectScope, text: str, limit: int) -> list[tuple[RepositoryName, TagName]]:
+    """As `search`, the tags of images of layers in projects that convert, the newest first; none by which a client signs."""
+    image = or_(manifests.c.artifact_type.in_((media_type.OCI_CONFIG, media_type.DOCKER_CONFIG)), IS_INDEX) & ~is_sif()
+    statement = (
+        select(projects.c.name, repositories.c.path, tags.c.name)
+        .join_from(projects, repositories, repositories.c.project_id == projects.c.id)
+        .join(tags, tags.c.repository_id == repositories.c.id)
+        .join(manifests, manifests.c.id == tags.c.manifest_id)
+        .where(LIVE, scope.condition(), func.lower(FULL_NAME).contains(text.lower(), autoescape=True), projects.c.conversion != "off")
+        .where(_LIVE, tags.c.deleted_at.is_(None), ~tags.c.name.startswith("sha256-"), image)
+        .order_by(tags.c.pushed_at.desc(), tags.c.id.desc())
+    )
+    return [(RepositoryName(f"{row[0]}/{row[1]}"), TagName(row[2])) for row in connection.execute(statement.limit(limit))]
 
 
 def _found() -> Select[Any]:

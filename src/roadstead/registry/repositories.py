@@ -121,6 +121,19 @@ class Repositories:
         if not await self._database.write(work):
             raise unknown(name)
 
+    async def introduce(self, actor: Actor, name: RepositoryName, description: str) -> None:
+        """As `describe`, of what is about to be pushed: the repository need not be there, and what is said of it already stays."""
+        place = await self.locate(actor, name, Action.PUSH)
+        row = None
+        if place.repository_id is None:
+            now = self._clock()
+            await self._database.write(lambda connection: repositories.ensure(connection, place.project_id, name.path, now))
+        else:
+            repository_id = place.repository_id
+            row = await self._database.read(lambda connection: repositories.get(connection, repository_id))
+        if row is None or not row.description:
+            await self.describe(actor, name, description)
+
     async def remove(self, actor: Actor, name: RepositoryName) -> None:
         """Delete a repository with all that is in it; what is pushed by that name from now on comes into a new one.
 

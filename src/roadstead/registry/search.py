@@ -45,8 +45,8 @@ class Search:
     async def find(self, actor: Actor, text: str, page: Page | None = None) -> tuple[Sequence[HitRow], bool]:
         """A page of what has `text` in its name, digest, labels or description, the best first; and whether there is more.
 
-        Without text there is nothing. A digest is found by its first six digits or more, with `sha256:` before them or without. Raises
-        InvalidInput, and InsufficientScope as every list does.
+        Without text there is nothing. A digest is found by its first six digits or more, with `sha256:` before them or without, and a
+        label by three characters or more. Raises InvalidInput, and InsufficientScope as every list does.
         """
         scope = policy.visible_projects(actor)
         wanted, page = _wanted(text), page or Page()

@@ -286,6 +286,11 @@ class Sifs:
             if (layer := sif_layer(parse_manifest(row.content, media_type.OCI_MANIFEST))) is not None
         ]
 
+    async def convertible(self, actor: Actor, text: str) -> list[tuple[RepositoryName, TagName]]:
+        """As `search`, what was pushed as layers and is pulled as the SIF that is made of it; its architecture is not known before."""
+        scope = policy.visible_projects(actor)
+        return await self._database.read(lambda connection: sifs.convertible(connection, scope, text, _FOUND))
+
     async def delete(self, actor: Actor, name: RepositoryName, reference: Reference, architecture: str | None = None) -> None:
         """Delete a SIF by the digest of its file, or what a tag has for an architecture; a SIF that has no tag left goes with its last.
 

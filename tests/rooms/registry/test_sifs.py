@@ -277,3 +277,24 @@ async def test_what_is_uploaded_and_never_recorded_is_cleared_away(
     await collect(database, store, RULES, clock)
     with pytest.raises(ReferenceMissing):
         await registry.sifs.record(admin, APP, file)
+
+
+async def test_images_of_layers_are_found_where_they_are_converted(registry: Registry, admin: Actor, user: Actor, clock: ManualClock) -> None:
+    await push_image(registry, admin, APP, image("base"), "one", f"sha256-{'0' * 64}.sig")
+    clock.advance(timedelta(hours=1))
+    await push_image(registry, admin, APP, image("newer"), "two")
+    await push_image(registry, admin, VAULT, image("base"), "secret")
+    await pushed(registry, admin, COPY, "a SIF")
+    assert await registry.sifs.convertible(user, "LIB") == [(APP, "two"), (APP, "one")]
+    assert await registry.sifs.convertible(admin, "vault/") == [(VAULT, "secret")]
+    assert await registry.sifs.convertible(admin, "%") == []
+    await registry.manifests.delete(admin, APP, TagName("two"))
+    assert await registry.sifs.convertible(user, "app") == [(APP, "one")]
+
+
+async def test_what_is_to_be_pushed_is_introduced_once(registry: Registry, admin: Actor, user: Actor) -> None:
+    await registry.repositories.introduce(admin, APP, "The first words")
+    await registry.repositories.introduce(admin, APP, "Other words")
+    assert (await registry.repositories.get(admin, APP)).description == "The first words"
+    with pytest.raises(Denied):
+        await registry.repositories.introduce(user, APP, "Mine")

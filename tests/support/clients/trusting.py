@@ -12,11 +12,22 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.clients.images import base, tar
-from tests.support.clients.namespace import overlaid
+from tests.support.clients.namespace import overlaid, own_network
 from tests.support.clients.tools import INSTALLED, Workplace
 from tests.support.server import RoadsteadServer
 
 UNTRUSTED = re.compile(r"x509|certificate signed by unknown authority|failed to verify certificate", re.IGNORECASE)
+
+
+NAME, ADDRESS = "lab.test", "10.99.0.1"
+
+
+@contextmanager
+def registry_with_tls(directory: Path, **settings: str) -> Iterator[RoadsteadServer]:
+    """A server with an authority of its own at https://lab.test, port 443, on a network of its own; its data below `directory`."""
+    environment = {"ROADSTEAD_TLS": "self", "ROADSTEAD_TLS_NAMES": NAME, **settings}
+    with own_network({NAME: ADDRESS}), RoadsteadServer(directory / "data", environment, address=ADDRESS, name=NAME, port=443) as server:
+        yield server
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -9,20 +10,22 @@ import msgspec
 from roadstead.access.actor import Action
 from roadstead.apis.library import names
 from roadstead.apis.library.call import Call, data
-from roadstead.errors import InvalidInput, NotFound
+from roadstead.errors import InvalidInput, NotFound, Refused
 from roadstead.oci.digest import Digest
-from roadstead.oci.reference import RepositoryName
+from roadstead.oci.reference import RepositoryName, TagName
 from roadstead.registry.sifs import SifImage
 from roadstead.serving.response import Response
 
 _SHORTEST_SEARCH = 3
+_NO_DESCRIPTION = "No description"  # what clients write where their user gave none
 
 
 class Announced(msgspec.Struct, frozen=True):
-    """An image that is to be pushed."""
+    """An image that is to be pushed. Its `description` becomes the repository's, where that has none yet."""
 
     hash: str
     container: str
+    description: str = ""
 
 
 async def get(call: Call) -> Response:
@@ -36,7 +39,14 @@ async def announce(call: Call) -> Response:
     announced = await call.body(Announced)
     name, file = names.parse_id(announced.container), names.parse_hash(announced.hash)
     present = await call.registry.sifs.announce(call.actor, name, file)
+    if announced.description and announced.description != _NO_DESCRIPTION:
+        await _introduce(call, name, announced.description)
     return data(_described(name, file, uploaded=False) if present is None else written(present))
+
+
+async def _introduce(call: Call, name: RepositoryName, description: str) -> None:
+    with suppress(Refused):  # who may push and not describe pushes all the same
+        await call.registry.repositories.introduce(call.actor, name, description)
 
 
 async def delete(call: Call) -> Response:
@@ -80,8 +90,16 @@ async def search(call: Call) -> Response:
         raise InvalidInput(f"Search for at least {_SHORTEST_SEARCH} characters.")
     signed = (call.asked("signed") or "").lower() == "true"
     found = await call.registry.sifs.search(call.actor, text, architecture=call.asked("arch"), signed=signed)
-    containers = {name: _described_container(name) for name in dict.fromkeys(image.name for image in found)}
-    return data({"entity": [], "collection": [], "container": list(containers.values()), "image": [written(image) for image in found]})
+    images = [written(image) for image in found]
+    names_found = [image.name for image in found]
+    if not signed:  # what is made of layers is signed by nobody
+        layered: dict[RepositoryName, list[TagName]] = {}
+        for name, tag in await call.registry.sifs.convertible(call.actor, text):
+            layered.setdefault(name, []).append(tag)
+        images += [_made_of_layers(name, tags) for name, tags in layered.items()]
+        names_found += layered
+    containers = [_described_container(name) for name in dict.fromkeys(names_found)]
+    return data({"entity": [], "collection": [], "container": containers, "image": images})
 
 
 class Named(msgspec.Struct, frozen=True):
@@ -135,16 +153,22 @@ def written(image: SifImage) -> dict[str, Any]:
 
 
 def _described(name: RepositoryName, file: Digest, *, uploaded: bool) -> dict[str, Any]:
+    return {**_placed(name), "id": names.image_id(name, file), "hash": names.written_hash(file), "uploaded": uploaded}
+
+
+def _placed(name: RepositoryName) -> dict[str, Any]:
     entity_name, collection_name, container_name = names.parts(name)
     return {
-        "id": names.image_id(name, file),
-        "hash": names.written_hash(file),
         "container": names.written_id(name),
         "entityName": entity_name,
         "collectionName": collection_name,
         "containerName": container_name,
-        "uploaded": uploaded,
     }
+
+
+def _made_of_layers(name: RepositoryName, tags: list[TagName]) -> dict[str, Any]:
+    """Images of layers, by whose tags the SIFs are pulled that are made of them; those have no hash before they are made."""
+    return {**_placed(name), "hash": "", "size": 0, "tags": tags, "uploaded": True}
 
 
 def _described_container(name: RepositoryName) -> dict[str, Any]:
