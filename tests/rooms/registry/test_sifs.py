@@ -279,7 +279,9 @@ async def test_what_is_uploaded_and_never_recorded_is_cleared_away(
         await registry.sifs.record(admin, APP, file)
 
 
-async def test_images_of_layers_are_found_where_they_are_converted(registry: Registry, admin: Actor, user: Actor, clock: ManualClock) -> None:
+async def test_images_of_layers_are_found_where_they_are_converted(
+    registry: Registry, admin: Actor, user: Actor, clock: ManualClock
+) -> None:
     await push_image(registry, admin, APP, image("base"), "one", f"sha256-{'0' * 64}.sig")
     clock.advance(timedelta(hours=1))
     await push_image(registry, admin, APP, image("newer"), "two")
