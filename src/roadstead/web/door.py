@@ -66,7 +66,7 @@ class WebDoor:
 
     def render(self, error: RoadsteadError, request: Request) -> Response:
         """A page that tells it; on to the login where that is what is missing. Plain text for who is no browser."""
-        if not _is_browser(request) and self._table.find(request.path) is None:
+        if not _is_browser(request) and (request.path in ("", "/") or self._table.find(request.path) is None):
             return self._plain.render(error, request)
         if isinstance(error, Unauthenticated) and request.method in SAFE:
             return self._to_login(request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 
 import pytest
@@ -30,6 +31,12 @@ async def test_a_browser_is_shown_images_and_a_tool_is_greeted(visit: Visit, reg
     greeted = await visit().get("/", accept="*/*")
     assert greeted.headers["content-type"].startswith("text/plain")
     assert f"docker login {HOST}" in greeted.text
+
+
+async def test_a_tool_with_wrong_credentials_is_refused_and_not_sent_to_the_login(visit: Visit) -> None:
+    basic = "Basic " + base64.b64encode(b"nobody:wrong").decode()
+    refused = await visit().get("/", accept="*/*", authorization=basic)
+    assert (refused.status, refused.headers.get("location")) == (401, None)
 
 
 async def test_a_stranger_sees_nothing_of_a_private_project(visit: Visit, registry: Registry, admin: Actor) -> None:
