@@ -10,6 +10,7 @@ from bench.measurements import (
     blob_push,
     conversion,
     library_pull,
+    lookups,
     manifest_get,
     memory,
     private_pulls,
@@ -30,5 +31,6 @@ MEASUREMENTS: Final[Mapping[str, Callable[[Arena], list[Row]]]] = {
     "conversion": conversion.measure,
     "sif-pull": sif_pull.measure,
     "library-pull": library_pull.measure,
+    "lookups": lookups.measure,
     "start": start.measure,
 }
