@@ -15,15 +15,14 @@ import pytest
 from tests.journeys.test_who_may import tell
 from tests.protocols.conftest import short_directory
 from tests.support.clients.images import base, fetch, image, push, tar
-from tests.support.clients.namespace import own_network
 from tests.support.clients.tools import Workplace, require_client
-from tests.support.clients.trusting import make_sif, newcomer, trust
+from tests.support.clients.trusting import ADDRESS, make_sif, newcomer, registry_with_tls, trust
 from tests.support.daemons import CLASSIC_STORE, docker_daemon
 from tests.support.server import RoadsteadServer
 
 pytestmark = pytest.mark.clients
 
-HOST, ADDRESS = "registry.test", "10.99.0.1"
+HOST = "registry.test"
 PASSWORD = "a keel of old oak"
 
 
@@ -31,9 +30,7 @@ PASSWORD = "a keel of old oak"
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RoadsteadServer]:
     """The lab's registry: the user `ada` is a developer of the private project `climate`."""
     require_client("apptainer")
-    data = tmp_path_factory.mktemp("page") / "data"
-    environment = {"ROADSTEAD_TLS": "self", "ROADSTEAD_TLS_NAMES": HOST}
-    with own_network({HOST: ADDRESS}), RoadsteadServer(data, environment, address=ADDRESS, name=HOST, port=443) as server:
+    with registry_with_tls(tmp_path_factory.mktemp("page"), HOST) as server:
         tell(server, "user", "add", "ada", said=PASSWORD + "\n")
         tell(server, "project", "add", "climate")
         tell(server, "project", "member", "climate", "ada", "--role", "developer")

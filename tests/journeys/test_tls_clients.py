@@ -11,24 +11,21 @@ import pytest
 
 from tests.protocols.conftest import short_directory
 from tests.support.clients.images import base, fetch, image, push, tar
-from tests.support.clients.namespace import own_network
 from tests.support.clients.tools import INSTALLED, Workplace, require_client
-from tests.support.clients.trusting import UNTRUSTED, here, make_sif, newcomer, trust
+from tests.support.clients.trusting import UNTRUSTED, here, make_sif, newcomer, registry_with_tls, trust
 from tests.support.daemons import CLASSIC_STORE, CONTAINERD_STORE, docker_daemon
 from tests.support.server import RoadsteadServer
 
 pytestmark = pytest.mark.clients
 
-NAME, ADDRESS = "registry.test", "10.99.0.1"
+NAME = "registry.test"
 
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RoadsteadServer]:
     """A server with an authority of its own, in a network in which it is called registry.test."""
     require_client("apptainer")
-    data = tmp_path_factory.mktemp("tls") / "data"
-    environment = {"ROADSTEAD_TLS": "self", "ROADSTEAD_TLS_NAMES": NAME}
-    with own_network({NAME: ADDRESS}), RoadsteadServer(data, environment, address=ADDRESS, name=NAME) as server:
+    with registry_with_tls(tmp_path_factory.mktemp("tls"), NAME, port=None) as server:
         yield server
 
 

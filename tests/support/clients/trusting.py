@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.support.clients.images import base, tar
 from tests.support.clients.namespace import overlaid, own_network
@@ -23,10 +24,11 @@ NAME, ADDRESS = "lab.test", "10.99.0.1"
 
 
 @contextmanager
-def registry_with_tls(directory: Path, **settings: str) -> Iterator[RoadsteadServer]:
-    """A server with an authority of its own at https://lab.test, port 443, on a network of its own; its data below `directory`."""
-    environment = {"ROADSTEAD_TLS": "self", "ROADSTEAD_TLS_NAMES": NAME, **settings}
-    with own_network({NAME: ADDRESS}), RoadsteadServer(directory / "data", environment, address=ADDRESS, name=NAME, port=443) as server:
+def registry_with_tls(directory: Path, name: str = NAME, **options: Any) -> Iterator[RoadsteadServer]:
+    """A server with an authority of its own at https://NAME, on a network of its own; its data below `directory`. By default port 443."""
+    environment = {"ROADSTEAD_TLS": "self", "ROADSTEAD_TLS_NAMES": name}
+    there = {"address": ADDRESS, "name": name, "port": 443, **options}
+    with own_network({name: ADDRESS}), RoadsteadServer(directory / "data", environment, **there) as server:
         yield server
 
 

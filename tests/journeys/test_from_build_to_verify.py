@@ -1,0 +1,82 @@
+"""A whole story of Apptainer's own world: an image is built, signed and pushed by one user, and found, pulled and verified by another.
+
+With the real client over TLS, on a network of its own; each user has a home that the other has never seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.protocols.conftest import short_directory
+from tests.support.clients.tools import Workplace, require_client
+from tests.support.clients.trusting import make_sif, newcomer, registry_with_tls, trust
+from tests.support.server import RoadsteadServer
+
+pytestmark = pytest.mark.clients
+
+IMAGE = "library://lab/chemistry/gromacs:2026.1"
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RoadsteadServer]:
+    """At https://lab.test, with a private project `lab`."""
+    require_client("apptainer")
+    with registry_with_tls(tmp_path_factory.mktemp("story")) as server:
+        with server.http() as http:
+            assert http.post("/api/v2.0/projects", json={"project_name": "lab", "public": False}).status_code == 201
+        yield server
+
+
+@pytest.fixture(scope="module")
+def machine(registry: RoadsteadServer) -> Iterator[Workplace]:
+    """A machine that trusts the registry, with it.sif."""
+    with newcomer() as workplace:
+        trust(workplace, registry)
+        make_sif(workplace)
+        yield workplace
+
+
+@contextmanager
+def home(registry: RoadsteadServer, level: str | None) -> Iterator[Workplace]:
+    """A home that knows the registry as its remote, and is logged in to it with a token of that level."""
+    with short_directory() as path:
+        workplace = Workplace(path)
+        workplace.run("apptainer", "remote", "add", "--no-login", "lab", registry.url)
+        if level is not None:
+            with registry.http() as http:
+                answer = http.post("/api/v2.0/users/current/tokens", json={"name": f"{level} {path.name}", "level": level})
+            assert answer.status_code == 201, answer.text
+            workplace.path("token").write_text(answer.json()["secret"])
+            workplace.run("apptainer", "remote", "login", "--tokenfile", "token", "lab")
+        yield workplace
+
+
+def test_an_image_is_signed_by_one_and_verified_by_another(machine: Workplace, registry: RoadsteadServer) -> None:
+    with home(registry, "write") as author, home(registry, "read") as reader, home(registry, None) as stranger:
+        author.path("it.sif").write_bytes(machine.path("it.sif").read_bytes())
+        identity = ("-N", "ada", "-E", "ada@example.org", "-C", "", "-P", "", "-U=false", "-b", "2048")
+        author.run("apptainer", "key", "newpair", *identity)
+        shown = author.run("apptainer", "key", "list").out
+        (key,) = [line.split()[-1] for line in shown.splitlines() if line.strip().startswith("Fingerprint:")]
+        author.run("apptainer", "sign", "it.sif")
+        author.run("apptainer", "push", "-D", "Molecules in motion", "it.sif", IMAGE)
+
+        assert IMAGE.removeprefix("library://") in reader.run("apptainer", "search", "--signed", "groma").out
+        assert IMAGE.removeprefix("library://") not in stranger.run("apptainer", "search", "groma").out
+        stranger.refused("apptainer", "pull", "back.sif", IMAGE)
+        reader.run("apptainer", "pull", "back.sif", IMAGE)
+        assert reader.path("back.sif").read_bytes() == author.path("it.sif").read_bytes()
+
+        reader.refused("apptainer", "verify", "back.sif")  # nobody has the key yet but its owner
+        author.run("apptainer", "key", "push", key)
+        verified = reader.run("apptainer", "verify", "back.sif")
+        assert "ada@example.org" in verified.out + verified.err
+        assert reader.run("apptainer", "exec", "back.sif", "cat", "/etc/seed").out == "over TLS"
+
+        changed = bytearray(reader.path("back.sif").read_bytes())
+        changed[len(changed) // 2] ^= 1
+        reader.path("changed.sif").write_bytes(changed)
+        reader.refused("apptainer", "verify", "changed.sif")
