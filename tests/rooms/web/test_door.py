@@ -39,6 +39,10 @@ async def test_a_tool_with_wrong_credentials_is_refused_and_not_sent_to_the_logi
     assert (refused.status, refused.headers.get("location")) == (401, None)
 
 
+async def test_apptainer_sends_its_users_to_their_tokens(visit: Visit) -> None:
+    assert (await visit().get("/auth/tokens")).location == "/profile/tokens"
+
+
 async def test_a_stranger_sees_nothing_of_a_private_project(visit: Visit, registry: Registry, admin: Actor) -> None:
     await push_image(registry, admin, VAULT, image("one"), "latest")
     assert "vault" not in (await visit().get("/")).html

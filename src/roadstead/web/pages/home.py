@@ -23,6 +23,12 @@ async def show(call: Call) -> Response:
     return call.page("home/home.html", pushes=pushes, uses=uses, numbers=numbers)
 
 
+@pages.get("/auth/tokens")
+async def tokens(call: Call) -> Response:
+    """Where `apptainer remote login` sends its user for a token."""
+    return call.redirect("/profile/tokens")
+
+
 @pages.get("/search")
 async def search(call: Call) -> Response:
     """What has the text somewhere; for htmx the list alone."""
