@@ -68,6 +68,8 @@ def example(connection: Connection, name: str) -> dict[str, object]:
         return {"account_id": made(connection, "accounts"), "fingerprint": "f", **said, **at}
     if name == "members":
         return {"project_id": made(connection, "projects"), "account_id": made(connection, "accounts"), "role": "guest", **at}
+    if name == "trusted_keys":
+        return {"project_id": made(connection, "projects"), "kind": "openpgp", "fingerprint": "F", "name": "x", "added_at": BEGINNING}
     if name == "repositories":
         return {"project_id": made(connection, "projects"), "path": "x", **at}
     repository = {"repository_id": made(connection, "repositories")}
