@@ -56,6 +56,7 @@ from roadstead.sif.makers import Maker
 from roadstead.sif.orders import Means
 from roadstead.sif.room import SifRoom, makers
 from roadstead.sif.signed import ShownSignatures
+from roadstead.sif.signed_only import SignedOnly
 from roadstead.upkeep import chores
 from roadstead.upkeep.eviction import Budget
 from roadstead.upkeep.jobs import Jobs
@@ -101,7 +102,7 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
         plain = Registry(database, store, settings.rules(), configuration=access.configuration)
         sif = SifRoom(database, plain, queue, _makers(settings, database, store), system_clock, _patience(settings))
         gate = SifGate(database, store, system_clock, accept_damaged=settings.accept_damaged_sif)
-        seams = msgspec.structs.replace(sif.seams(), push_gate=gate)
+        seams = msgspec.structs.replace(sif.seams(), push_gate=gate, pull_gate=SignedOnly(database, access.openpgp_keys, system_clock))
         registry = Registry(database, store, settings.rules(), seams, configuration=access.configuration)
         yield System(settings, database, store, access, registry, queue, Jobs(database), sif)
 

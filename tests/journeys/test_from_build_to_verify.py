@@ -80,3 +80,32 @@ def test_an_image_is_signed_by_one_and_verified_by_another(machine: Workplace, r
         changed[len(changed) // 2] ^= 1
         reader.path("changed.sif").write_bytes(changed)
         reader.refused("apptainer", "verify", "changed.sif")
+
+
+def test_a_project_that_asks_for_signatures_gives_out_nothing_else(machine: Workplace, registry: RoadsteadServer) -> None:
+    image, oras = "library://lab/policy/tool:1", f"oras://{registry.host}/lab/policy/tool:1"
+    with home(registry, "write") as author, registry.http() as http:
+        author.path("it.sif").write_bytes(machine.path("it.sif").read_bytes())
+        author.run("apptainer", "push", "-U", "it.sif", image)
+        refused = http.put("/api/v2.0/projects/lab/trust", json={"only_signed_sifs": True})
+        assert (refused.status_code, refused.json()["errors"][0]["code"]) == (409, "CONFLICT")
+
+        identity = ("-N", "ida", "-E", "ida@example.org", "-C", "", "-P", "", "-U=false", "-b", "2048")
+        author.run("apptainer", "key", "newpair", *identity)
+        shown = author.run("apptainer", "key", "list").out
+        (key,) = [line.split()[-1] for line in shown.splitlines() if line.strip().startswith("Fingerprint:")]
+        author.run("apptainer", "key", "push", key)
+        assert http.post("/api/v2.0/projects/lab/trust/keys", json={"fingerprint": key}).status_code == 201
+        assert http.put("/api/v2.0/projects/lab/trust", json={"only_signed_sifs": True}).status_code == 200
+        try:
+            author.refused("apptainer", "pull", "-U", "back.sif", image)
+            login = {"SINGULARITY_DOCKER_USERNAME": "admin", "SINGULARITY_DOCKER_PASSWORD": registry.admin_password}
+            told = author.refused("apptainer", "pull", "back.sif", oras, environment=login)
+            assert "This one is not signed" in told
+            author.run("apptainer", "sign", "it.sif")
+            author.run("apptainer", "push", "it.sif", image)
+            author.run("apptainer", "pull", "back.sif", image)
+            author.run("apptainer", "pull", "again.sif", oras, environment=login)
+            assert author.path("back.sif").read_bytes() == author.path("again.sif").read_bytes() == author.path("it.sif").read_bytes()
+        finally:
+            assert http.put("/api/v2.0/projects/lab/trust", json={"only_signed_sifs": False}).status_code == 200

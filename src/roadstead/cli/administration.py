@@ -237,6 +237,36 @@ def project_conversion(
     show(table, as_json=False, columns=tuple(table))
 
 
+@project.command("trust")
+def project_trust(
+    name: str,
+    add: Annotated[str | None, typer.Option(help="Trust the OpenPGP key of this fingerprint, which the key server has.")] = None,
+    called: Annotated[str, typer.Option(help="What people call the key that is added. Default: its first user id.")] = "",
+    remove: Annotated[str | None, typer.Option(help="Trust the key of this fingerprint no more.")] = None,
+    only_signed_sifs: Annotated[bool | None, typer.Option(help="Give out only SIFs that one of these keys has signed.")] = None,
+    as_json: JsonOption = False,
+    data: DataOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Show whose signatures a project trusts and what it asks them for, or change it."""
+
+    async def act(desk: Desk) -> Any:
+        if add is not None:
+            await desk.trust.add(SYSTEM, name, add, called)
+        if only_signed_sifs is not None:
+            await desk.trust.require(SYSTEM, name, sifs=only_signed_sifs)
+        if remove is not None:
+            await desk.trust.remove(SYSTEM, name, remove)
+        return await desk.trust.of_project(SYSTEM, name)
+
+    trusted = run_at_desk(data, config, act)
+    if as_json:
+        show(trusted, as_json=True)
+        return
+    print(f"only signed SIFs: {'yes' if trusted.only_signed_sifs else 'no'}")
+    show(trusted.keys, as_json=False, columns=("fingerprint", "name", "added_by", "added_at"))
+
+
 @project.command("member")
 def project_member(
     name: str,

@@ -33,6 +33,7 @@ class Desk:
         self.groups = system.access.groups
         self.openpgp_keys = system.access.openpgp_keys
         self.projects = system.registry.projects
+        self.trust = system.registry.trust
         self.jobs = system.jobs
         self.audit = system.access.audit
         self.quotas = system.registry.quotas

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Row, and_, bindparam, delete, select, update
@@ -28,6 +29,7 @@ class ManifestRow(msgspec.Struct, frozen=True):
     digest: Digest
     media_type: str
     content: bytes
+    only_signed_sifs: bool = False
 
 
 class ReferrerRow(msgspec.Struct, frozen=True):
@@ -71,7 +73,7 @@ class ManifestSelects:
 
     def __init__(self, database: Database) -> None:
         place = (projects.c.id, projects.c.name, projects.c.public, repositories.c.id, manifests.c.id)
-        what = (manifests.c.digest, manifests.c.media_type, manifests.c.content)
+        what = (manifests.c.digest, manifests.c.media_type, manifests.c.content, projects.c.only_signed_sifs)
         repository = and_(
             projects.c.name == bindparam("project"),
             projects.c.deleted_at.is_(None),
@@ -97,12 +99,16 @@ class ManifestSelects:
     async def by_tag(self, name: RepositoryName, tag: TagName) -> ManifestRow | None:
         """The manifest that the tag points to."""
         row = await self._by_tag.first(project=name.project, path=name.path, tag=tag)
-        return None if row is None else ManifestRow(row[0], row[1], bool(row[2]), row[3], row[4], row[5], Digest(row[6]), row[7], row[8])
+        return None if row is None else _row(row, row[5])
 
     async def by_digest(self, name: RepositoryName, digest: Digest) -> ManifestRow | None:
         """The manifest of that digest."""
         row = await self._by_digest.first(project=name.project, path=name.path, digest=digest)
-        return None if row is None else ManifestRow(row[0], row[1], bool(row[2]), row[3], row[4], None, Digest(row[6]), row[7], row[8])
+        return None if row is None else _row(row, None)
+
+
+def _row(row: Sequence[Any], tag_id: int | None) -> ManifestRow:
+    return ManifestRow(row[0], row[1], bool(row[2]), row[3], row[4], tag_id, Digest(row[6]), row[7], row[8], bool(row[9]))
 
 
 _LIVE = manifests.c.deleted_at.is_(None)

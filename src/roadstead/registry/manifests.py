@@ -72,9 +72,17 @@ class Manifests:
         self._rights = Rights(database)
 
     async def get(
-        self, actor: Actor, name: RepositoryName, reference: Reference, *, count: bool = True, runs_images: bool = False
+        self,
+        actor: Actor,
+        name: RepositoryName,
+        reference: Reference,
+        *,
+        count: bool = True,
+        runs_images: bool = False,
+        gated: bool = True,
     ) -> ManifestRow:
         """The manifest, with its exact bytes; `count` it as a pull. With `runs_images`, a tag that is no image may be given as one.
+        Without `gated` it is not to go out, but to be looked at by an act of another kind, which has asked for its own right.
 
         Raises ManifestUnknown, what `locate` raises, GateRefused, and NotReady or NotConvertible for what would have to be made.
         """
@@ -85,7 +93,7 @@ class Manifests:
             await self._rights.require(actor, Action.PULL, Project(row.project_id, row.project_name, row.public), name)
             if runs_images and row.tag_id is not None and self._seams.resolver is not None:
                 row = await self._given(name, await self._seams.resolver.as_image(actor, name, row)) or row
-        if self._seams.pull_gate is not None:
+        if gated and self._seams.pull_gate is not None:
             await self._seams.pull_gate.manifest(actor, name, row)
         if count:
             self._pulls.count(actor, name, reference, row)

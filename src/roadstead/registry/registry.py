@@ -23,6 +23,7 @@ from roadstead.registry.search import Search
 from roadstead.registry.sifs import Sifs
 from roadstead.registry.statistics import Statistics
 from roadstead.registry.tags import Tags
+from roadstead.registry.trust import Trust
 from roadstead.registry.uploads import Uploads
 
 
@@ -52,5 +53,6 @@ class Registry:
         self.copies = Copies(database, self.repositories, self.blobs, self.manifests)
         self.statistics = Statistics(database)
         self.search = Search(database)
+        self.trust = Trust(database, self.projects, clock)
         self.sifs = Sifs(database, self.repositories, self.blobs, self.uploads, self.manifests, self.pulls)
         self.referrers = Referrers(database, self.repositories)

@@ -130,13 +130,13 @@ class Sifs:
             raise NotConvertible(f"{name!s}@{digest!s} is not a SIF; the one that is made of it is named by a tag.")
         return given
 
-    async def _by_file(self, actor: Actor, name: RepositoryName, file: Digest) -> _Given:
+    async def _by_file(self, actor: Actor, name: RepositoryName, file: Digest, *, gated: bool = True) -> _Given:
         repository_id = (await self._repositories.locate(actor, name, Action.PULL)).repository_id
         found: Sequence[Digest] = ()
         if repository_id is not None:
             found = await self._database.read(partial(sifs.of_file, repository_id=repository_id, file=file, limit=_SAME_FILE))
         for digest in found:
-            given = await self._given(await self._manifests.get(actor, name, digest, count=False))
+            given = await self._given(await self._manifests.get(actor, name, digest, count=False, gated=gated))
             if given is not None:
                 return given
         raise unknown(name, file)
@@ -167,6 +167,7 @@ class Sifs:
         fitting = [one for one in several if _is_for(one.architecture, architecture)]
         if not fitting:
             raise _none_for(name, row.digest, architecture)
+        await self._manifests.get(actor, name, fitting[0].row.digest, count=False)  # only now it is one that goes out
         return fitting[0]
 
     async def _several(self, actor: Actor, name: RepositoryName, row: ManifestRow) -> list[_Given]:
@@ -174,7 +175,7 @@ class Sifs:
         found = []
         for child in parse_manifest(row.content, row.media_type).children[:_PARTS]:
             try:
-                part = await self._manifests.get(actor, name, child.digest, count=False)
+                part = await self._manifests.get(actor, name, child.digest, count=False, gated=False)
             except ManifestUnknown:
                 continue  # it was deleted out of its index
             given = await self._given(part)
@@ -246,7 +247,7 @@ class Sifs:
         if repository_id is None or await self._database.read(lambda connection: tags.find(connection, repository_id, tag)) is None:
             return []
         try:
-            row = await self._manifests.get(actor, name, tag, count=False)
+            row = await self._manifests.get(actor, name, tag, count=False, gated=False)
         except ManifestUnknown:
             return []
         if row.media_type in media_type.INDEX_TYPES:
@@ -298,7 +299,7 @@ class Sifs:
         """
         await self._repositories.locate(actor, name, Action.DELETE)
         if isinstance(reference, Digest):
-            await self._manifests.delete_whole(actor, name, (await self._by_file(actor, name, reference)).row.digest)
+            await self._manifests.delete_whole(actor, name, (await self._by_file(actor, name, reference, gated=False)).row.digest)
             return
         present = await self._present(actor, name, reference)
         gone = [one for one in present if _is_for(one.architecture, architecture)]

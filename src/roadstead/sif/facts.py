@@ -47,7 +47,7 @@ class SignatureFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     """A signature that is there, whether it holds or not: its hash and the fingerprint of its OpenPGP key, if it is one, in hexadecimal.
 
     The rest comes from `sif.signatures`: its form ("pgp", "dsse"), the group of objects that it is about, what does not fit the bytes, and,
-    where everything does, the signed message, to be judged by who has the keys.
+    where everything does, the signed message, to be judged by who has the keys; `primary` says that the root file system is in the group.
     """
 
     hash: str
@@ -56,6 +56,7 @@ class SignatureFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     group: int | None = None
     fault: str | None = None
     message: str | None = None
+    primary: bool = False
 
 
 class Facts(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -24,7 +24,7 @@ from roadstead.access import openpgp
 from roadstead.access.clock import Clock
 from roadstead.errors import InvalidInput
 from roadstead.sif.facts import Read, SignatureFacts
-from roadstead.sif.format import DESCRIPTOR, HEADER, DataType
+from roadstead.sif.format import DESCRIPTOR, HEADER, DataType, PartitionType
 
 LONGEST: Final = 64 * 1024
 """Bytes of a signature that are read."""
@@ -33,6 +33,8 @@ _LONGEST_TOGETHER: Final = 256 * 1024
 _MOST: Final = 64
 _PIECE: Final = 4 * 1024 * 1024
 _GROUP: Final = 0xF0000000
+_PARTITION: Final = struct.Struct("<ii")  # File system, use.
+_PRIMARY: Final = int(PartitionType.PRIMARY_SYSTEM)
 _PROTECTED: Final = struct.Struct("<i?IIqqqq")  # Type, used, identifier from 0, link, size, created, user, group of the file.
 _ALGORITHMS: Final = {"sha256": "sha256", "sha384": "sha384", "sha512": "sha512"}
 _CLEAR_SIGNED: Final = b"-----BEGIN PGP SIGNED MESSAGE-----"
@@ -156,7 +158,12 @@ class _Container:
         except (_Fault, UnicodeDecodeError) as fault:
             reason = str(fault) if isinstance(fault, _Fault) else "It is no text."
             return SignatureFacts(name, key, group=group, kind="pgp", fault=reason)
-        return SignatureFacts(name, key, group=group, kind="pgp", message=text)
+        return SignatureFacts(name, key, group=group, kind="pgp", message=text, primary=self._holds_root(group))
+
+    def _holds_root(self, group: int | None) -> bool:
+        """Whether the root file system that would run is in the group. Of several none is known to be it."""
+        roots = [one for one in self.entries if one.kind == DataType.PARTITION and _PARTITION.unpack_from(one.detail)[1] == _PRIMARY]
+        return len(roots) == 1 and roots[0].group & ~_GROUP == group
 
     async def _compare(self, signed: _Signed, group: int | None) -> None:
         """Return if all objects of the group, and the header, are what was signed. Raises _Fault."""

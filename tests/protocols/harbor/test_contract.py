@@ -263,3 +263,17 @@ def test_what_happened_is_told(admin: httpx2.Client, project: str) -> None:
     assert (made["username"], made["resource"], made["operation"]) == ("admin", project, "create")
     (extended,) = admin.get(f"/auditlog-exts?q=resource%3D{project},resource_type%3Dproject").json()
     assert extended["operation_result"] is True
+
+
+def test_whom_a_project_trusts(admin: httpx2.Client, user: httpx2.Client, project: str) -> None:
+    trust = f"/projects/{project}/trust"
+    assert admin.get(trust).json() == {"only_signed_sifs": False, "keys": []}
+    key = admin.post(f"{trust}/keys", json={"fingerprint": "AB" * 20})
+    assert (key.status_code, code(key)) == (404, "NOT_FOUND")
+    assert "apptainer key push" in key.json()["errors"][0]["message"]
+    assert admin.post(f"{trust}/keys", json={"fingerprint": "ABCD"}).status_code == 400
+    assert admin.delete(f"{trust}/keys/{'AB' * 20}").status_code == 404
+    without = admin.put(trust, json={"only_signed_sifs": True})
+    assert (without.status_code, code(without)) == (409, "CONFLICT")
+    assert user.put(trust, json={"only_signed_sifs": False}).status_code in (403, 404)
+    assert admin.put(trust, json={"only_signed_sifs": "perhaps"}).status_code == 400

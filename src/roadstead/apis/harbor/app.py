@@ -32,6 +32,7 @@ from roadstead.apis.harbor import (
     start,
     tags,
     tokens,
+    trust,
     users,
 )
 from roadstead.apis.harbor.openapi import describe
@@ -46,6 +47,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     artifacts.router,
     conversions.router,
     signatures.router,
+    trust.router,
     tags.router,
     search.router,
     robots.router,

@@ -1,0 +1,64 @@
+"""Whose signatures a project trusts, and what it asks them for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import Connection, delete, func, select
+
+from roadstead.metadata.schema import accounts, manifests, projects, trusted_keys
+from roadstead.metadata.statements import insert_new
+from roadstead.oci.digest import Digest
+
+
+class TrustedKeyRow(msgspec.Struct, frozen=True):
+    """A key that a project trusts: its kind, fingerprint (upper-case hexadecimal), what people call it, who added it and when."""
+
+    kind: str
+    fingerprint: str
+    name: str
+    added_by: str | None
+    added_at: datetime
+
+
+def of_project(connection: Connection, project_id: int) -> Sequence[TrustedKeyRow]:
+    """The keys of a project, in the order in which they were added."""
+    statement = (
+        select(trusted_keys.c.kind, trusted_keys.c.fingerprint, trusted_keys.c.name, accounts.c.name, trusted_keys.c.added_at)
+        .outerjoin_from(trusted_keys, accounts, accounts.c.id == trusted_keys.c.added_by)
+        .where(trusted_keys.c.project_id == project_id)
+        .order_by(trusted_keys.c.id)
+    )
+    return [TrustedKeyRow(*row) for row in connection.execute(statement)]
+
+
+def count(connection: Connection, project_id: int) -> int:
+    """How many keys a project trusts."""
+    return connection.execute(select(func.count()).where(trusted_keys.c.project_id == project_id)).scalar_one()
+
+
+def add(connection: Connection, project_id: int, kind: str, fingerprint: str, name: str, added_by: int | None, now: datetime) -> bool:
+    """Trust a key. False if it is trusted already."""
+    said = {"kind": kind, "fingerprint": fingerprint, "name": name, "added_by": added_by, "added_at": now}
+    return insert_new(connection, trusted_keys, {"project_id": project_id, **said})
+
+
+def remove(connection: Connection, project_id: int, fingerprint: str) -> bool:
+    """Trust a key no more. False if it was not trusted."""
+    mine = (trusted_keys.c.project_id == project_id, trusted_keys.c.fingerprint == fingerprint)
+    return connection.execute(delete(trusted_keys).where(*mine)).rowcount > 0
+
+
+def asks_for_sifs(connection: Connection, project_id: int) -> bool:
+    """Whether a live project gives out signed SIFs only."""
+    mine = (projects.c.id == project_id, projects.c.deleted_at.is_(None))
+    return bool(connection.execute(select(projects.c.only_signed_sifs).where(*mine)).scalar())
+
+
+def made_of(connection: Connection, manifest_id: int) -> Digest | None:
+    """What this registry made a manifest of; None of what was pushed."""
+    mine = (manifests.c.id == manifest_id, manifests.c.derived.is_(True))
+    subject = connection.execute(select(manifests.c.subject_digest).where(*mine)).scalar()
+    return None if subject is None else Digest(subject)
