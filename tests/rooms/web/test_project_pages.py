@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 import pytest
+from pysequoia import Tsk
 
 from roadstead.access.actor import Actor, Role
+from roadstead.access.openpgp_keys import OpenPgpKeys
 from roadstead.errors import NotFound
 from roadstead.metadata.database import Database
 from roadstead.registry.registry import Registry
 from tests.conftest import add_account
 from tests.rooms.web.conftest import Visit
-from tests.support.factories import APP, VAULT, image, push_image
+from tests.support.factories import APP, VAULT, ManualClock, image, push_image
 
 HOSTILE = '"><script>alert(1)</script>'
 
@@ -160,12 +163,41 @@ async def test_policies_are_set_by_forms(visit: Visit, registry: Registry, admin
     assert (wrong.status, "is no platform" in wrong.text) == (400, True)
 
 
+async def test_whom_a_project_trusts_is_set_by_forms(
+    visit: Visit, registry: Registry, database: Database, clock: ManualClock, admin: Actor, user: Actor
+) -> None:
+    clock.now = datetime.now(UTC)
+    pair = Tsk.generate(f"{HOSTILE} <ada@example.org>")
+    key = pair.extract_certificate().fingerprint.upper()
+    browser = visit(admin)
+    unknown = await browser.post("/projects/vault/policies/keys", {"fingerprint": key})
+    assert (unknown.status, f"apptainer key push {key}" in unknown.text) == (404, True)
+    assert "only_signed_sifs" not in unknown.html  # nothing to ask for before there is a key
+    without = await browser.post("/projects/vault/policies/signatures", {"only_signed_sifs": "true"})
+    assert (without.status, "trusts no key" in without.text) == (409, True)
+
+    await OpenPgpKeys(database, clock).push(user, bytes(pair.extract_certificate()))
+    assert (await browser.post("/projects/vault/policies/keys", {"fingerprint": key.lower()})).location == "/projects/vault/policies"
+    assert (await browser.post("/projects/vault/policies/signatures", {"only_signed_sifs": "true"})).location
+    shown = await browser.get("/projects/vault/policies")
+    assert key in shown.text
+    assert "Only SIFs go out that one of these keys has signed." in shown.text
+    assert HOSTILE not in shown.html
+    last = await browser.post(f"/projects/vault/policies/keys/{key}")
+    assert (last.status, "last key" in last.text) == (409, True)
+    await browser.post("/projects/vault/policies/signatures", {})
+    await browser.post(f"/projects/vault/policies/keys/{key}")
+    found = await registry.trust.of_project(admin, "vault")
+    assert (found.only_signed_sifs, found.keys) == (False, [])
+
+
 async def test_who_may_not_configure_reads_policies_and_changes_none(visit: Visit, registry: Registry, user: Actor, admin: Actor) -> None:
     browser = visit(user)
     shown = await browser.get("/projects/library/policies")
     assert "when somebody asks for the other form" in shown.text
     assert "/policies/" not in shown.html
     assert (await browser.post("/projects/library/policies/visibility", {"public": "false"})).status == 403
+    assert (await browser.post("/projects/library/policies/keys", {"fingerprint": "AB" * 20})).status == 403
     assert (await registry.projects.get(admin, "library")).public
 
 

@@ -1,4 +1,4 @@
-"""What holds in a project: who may see it, how much it may store, what it converts."""
+"""What holds in a project: who may see it, how much it may store, what it converts, whose signatures it trusts."""
 
 from __future__ import annotations
 
@@ -58,6 +58,37 @@ async def set_quota(call: Call) -> Response:
     return _back(call, "There is no limit any more." if limit == UNLIMITED else f"The limit is {human_size(limit)}.")
 
 
+@pages.post("/projects/{project}/policies/keys")
+async def trust_key(call: Call) -> Response:
+    """Trust a key that the key server has."""
+    try:
+        await call.rooms.registry.trust.add(call.actor, call.parameters["project"], call.form.text("fingerprint"))
+    except MISTAKES as error:
+        return await _show(call, error)
+    return _back(call, "The project trusts this key from now on.")
+
+
+@pages.post("/projects/{project}/policies/keys/{fingerprint}")
+async def distrust_key(call: Call) -> Response:
+    """Trust a key no more."""
+    try:
+        await call.rooms.registry.trust.remove(call.actor, call.parameters["project"], call.parameters["fingerprint"])
+    except MISTAKES as error:
+        return await _show(call, error)
+    return _back(call, "The project trusts this key no more.")
+
+
+@pages.post("/projects/{project}/policies/signatures")
+async def require_signatures(call: Call) -> Response:
+    """Whether only signed SIFs go out."""
+    wanted = call.form.flag("only_signed_sifs")
+    try:
+        await call.rooms.registry.trust.require(call.actor, call.parameters["project"], sifs=wanted)
+    except MISTAKES as error:
+        return await _show(call, error)
+    return _back(call, "Only signed SIFs go out from now on." if wanted else "SIFs go out signed or not.")
+
+
 def _back(call: Call, sentence: str) -> Response:
     return call.redirect(f"/projects/{call.parameters['project']}/policies", sentence)
 
@@ -65,5 +96,12 @@ def _back(call: Call, sentence: str) -> Response:
 async def _show(call: Call, error: RoadsteadError | None = None) -> Response:
     frame = await project_frame(call)
     quota = await call.rooms.registry.quotas.get(call.actor, frame.name) if frame.may(Action.SEE_QUOTA) else None
-    values: dict[str, Any] = {"quota": quota, "whens": [str(one) for one in When], "may_set": frame.may(Action.CONFIGURE)}
+    trust = await call.rooms.registry.trust.of_project(call.actor, frame.name)
+    values: dict[str, Any] = {
+        "quota": quota,
+        "trust": trust,
+        "form": call.form,
+        "whens": [str(one) for one in When],
+        "may_set": frame.may(Action.CONFIGURE),
+    }
     return call.again("projects/policies.html", error, frame=frame, **values)
