@@ -8,6 +8,7 @@ import json
 import os
 import stat
 import tarfile
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,10 @@ from uuid import UUID
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from roadstead.access.public_keys import PublicKey, parse
 from roadstead.oci.digest import Digest
 from roadstead.sif import format as sif_format
 from roadstead.sif.convert import Conversion, Open, Source, convert
@@ -45,6 +49,7 @@ from tests.rooms.sif.archives import MADE, archive, entry, folder, hard_link, sy
 from tests.support.clients.images import OCI_CONFIG, PLAIN, Image, artifact, as_json, assemble, base, write_layout
 from tests.support.clients.images import tar as base_tar
 from tests.support.clients.tools import Workplace
+from tests.support.pem import public_pem
 from tests.support.snapshot import snapshot
 from tests.support.squashfs import Snapshot, by_kernel
 
@@ -95,7 +100,7 @@ def write_sif(path: Path) -> Sif:
     return sif
 
 
-async def judged(path: Path, *certificates: bytes) -> list[Verdict]:
+async def judged(path: Path, *certificates: bytes, public_keys: Sequence[PublicKey] = ()) -> list[Verdict]:
     """Our verdict on every signature of a SIF."""
     data = await asyncio.to_thread(path.read_bytes)
 
@@ -103,7 +108,7 @@ async def judged(path: Path, *certificates: bytes) -> list[Verdict]:
         return data[offset : offset + length]
 
     found = await check_signatures(read_at, len(data))
-    return [judge(one, certificates, lambda: datetime.now(UTC)) for one in found]
+    return [judge(one, certificates, lambda: datetime.now(UTC), public_keys) for one in found]
 
 
 async def test_a_signature_of_apptainer_holds_here_as_it_does_there(workplace: Workplace) -> None:
@@ -124,6 +129,20 @@ async def test_a_signature_of_apptainer_holds_here_as_it_does_there(workplace: W
         path.write_bytes(changed)
         workplace.refused("apptainer", "verify", "--local", "it.sif")
         assert [one.state for one in await judged(path, key)] == [State.ALTERED], position
+
+
+async def test_a_signature_of_apptainer_by_a_key_in_pem_holds_here_as_it_does_there(workplace: Workplace) -> None:
+    path = workplace.path("it.sif")
+    private = ec.generate_private_key(ec.SECP256R1())
+    workplace.path("key.pem").write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    workplace.path("key.pub").write_bytes(public_pem(private))
+    write_sif(path)
+    workplace.run("apptainer", "sign", "--key", "key.pem", "it.sif")
+    workplace.run("apptainer", "verify", "--key", "key.pub", "it.sif")
+    key = parse(public_pem(private))
+    assert await judged(path, public_keys=[key]) == [Verdict(State.VALID, key.fingerprint)]
+    other = parse(public_pem(ec.generate_private_key(ec.SECP256R1())))
+    assert [one.state for one in await judged(path, public_keys=[other])] == [State.UNKNOWN_KEY]
 
 
 async def test_a_signature_of_some_objects_is_not_one_of_the_image(workplace: Workplace) -> None:

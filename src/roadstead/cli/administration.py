@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
 
 from roadstead.access.actor import SYSTEM, Level, Role
+from roadstead.access.public_keys import LARGEST
 from roadstead.cli.office import JsonOption, run_at_desk, show
 from roadstead.cli.options import ConfigOption, DataOption
 from roadstead.registry.conversion import ConversionSettings, When, parse_platforms
@@ -237,10 +239,19 @@ def project_conversion(
     show(table, as_json=False, columns=tuple(table))
 
 
+def _key_or_fingerprint(said: str) -> str:
+    """What a file of that name holds, a little more than may be read at most; else what was said."""
+    path = Path(said)
+    if not path.is_file():
+        return said
+    with path.open("rb") as file:
+        return file.read(LARGEST + 1).decode(errors="replace")
+
+
 @project.command("trust")
 def project_trust(
     name: str,
-    add: Annotated[str | None, typer.Option(help="Trust the OpenPGP key of this fingerprint, which the key server has.")] = None,
+    add: Annotated[str | None, typer.Option(help="Trust the key server's key of this fingerprint, or the PEM file's.")] = None,
     called: Annotated[str, typer.Option(help="What people call the key that is added. Default: its first user id.")] = "",
     remove: Annotated[str | None, typer.Option(help="Trust the key of this fingerprint no more.")] = None,
     only_signed_sifs: Annotated[bool | None, typer.Option(help="Give out only SIFs that one of these keys has signed.")] = None,
@@ -252,7 +263,7 @@ def project_trust(
 
     async def act(desk: Desk) -> Any:
         if add is not None:
-            await desk.trust.add(SYSTEM, name, add, called)
+            await desk.trust.add(SYSTEM, name, _key_or_fingerprint(add), called)
         if only_signed_sifs is not None:
             await desk.trust.require(SYSTEM, name, sifs=only_signed_sifs)
         if remove is not None:

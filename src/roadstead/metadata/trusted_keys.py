@@ -34,14 +34,29 @@ def of_project(connection: Connection, project_id: int) -> Sequence[TrustedKeyRo
     return [TrustedKeyRow(*row) for row in connection.execute(statement)]
 
 
+def in_pem(connection: Connection, project_id: int) -> Sequence[str]:
+    """The public keys and certificates that a project trusts, each in PEM. Those of OpenPGP are the key server's."""
+    mine = (trusted_keys.c.project_id == project_id, trusted_keys.c.key.is_not(None))
+    return connection.execute(select(trusted_keys.c.key).where(*mine).order_by(trusted_keys.c.id)).scalars().all()
+
+
 def count(connection: Connection, project_id: int) -> int:
     """How many keys a project trusts."""
     return connection.execute(select(func.count()).where(trusted_keys.c.project_id == project_id)).scalar_one()
 
 
-def add(connection: Connection, project_id: int, kind: str, fingerprint: str, name: str, added_by: int | None, now: datetime) -> bool:
+class NewTrustedKey(msgspec.Struct, frozen=True):
+    """A key to be trusted; `key` is its PEM, None for a key of OpenPGP."""
+
+    kind: str
+    fingerprint: str
+    name: str
+    key: str | None = None
+
+
+def add(connection: Connection, project_id: int, new: NewTrustedKey, added_by: int | None, now: datetime) -> bool:
     """Trust a key. False if it is trusted already."""
-    said = {"kind": kind, "fingerprint": fingerprint, "name": name, "added_by": added_by, "added_at": now}
+    said = {**msgspec.structs.asdict(new), "added_by": added_by, "added_at": now}
     return insert_new(connection, trusted_keys, {"project_id": project_id, **said})
 
 

@@ -17,18 +17,20 @@ from roadstead.access.actor import Action, Actor
 from roadstead.access.audit import Operation, ResourceType, audited
 from roadstead.access.clock import Clock
 from roadstead.access.openpgp_keys import OpenPgpKeys
+from roadstead.access.public_keys import parse
 from roadstead.errors import Conflict, InvalidInput, NotFound, TooLarge
 from roadstead.metadata import audit, projects, trusted_keys
 from roadstead.metadata.database import Database
 from roadstead.metadata.projects import ProjectRow
-from roadstead.metadata.trusted_keys import TrustedKeyRow
+from roadstead.metadata.trusted_keys import NewTrustedKey, TrustedKeyRow
 from roadstead.registry.projects import Projects
 
 MOST_KEYS: Final = 100
 """Keys that one project may trust."""
 
-_FINGERPRINT: Final = re.compile(r"(?:0[xX])?([0-9A-Fa-f]{40})")
+_FINGERPRINT: Final = re.compile(r"(?:0[xX])?([0-9A-Fa-f]{40}|[0-9A-Fa-f]{64})")
 _LONGEST_NAME: Final = 255
+_PEM: Final = "-----BEGIN "
 
 
 class Trusted(msgspec.Struct, frozen=True):
@@ -52,30 +54,32 @@ class Trust:
         row = await self._projects.get(actor, which)
         return await self._database.read(partial(_trusted, project_id=row.id))
 
-    async def add(self, actor: Actor, which: str | int, fingerprint: str, name: str = "") -> None:
-        """Trust an OpenPGP key that the key server has; without `name` it is called by its first user id.
+    async def add(self, actor: Actor, which: str | int, key: str, name: str = "") -> None:
+        """Trust a key: one of OpenPGP that the key server has, by its fingerprint, or a public key or certificate in PEM.
 
-        Raises InvalidInput for what is no fingerprint, NotFound for a key that is not here, Conflict for one that is trusted already,
-        TooLarge beyond 100 keys.
+        Without `name` it is called by its first user id, or by the subject of the certificate. Raises InvalidInput for what is neither,
+        NotFound for a key that is not here, Conflict for one that is trusted already, TooLarge beyond 16 KiB or 100 keys.
         """
         row = await self._projects.get(actor, which, Action.CONFIGURE)
-        wanted = _parse(fingerprint)
         if len(name) > _LONGEST_NAME or not name.isprintable():
             raise InvalidInput(f"The name of a key has at most {_LONGEST_NAME} characters, in one line.")
-        known = next((key for key in await self._keys.search(wanted, exact=True) if key.fingerprint.upper() == wanted), None)
-        if known is None:
-            raise NotFound(f"The key server has no key {wanted}. Its owner pushes it: apptainer key push {wanted}")
-        called = name or next(iter(known.user_ids), wanted)[:_LONGEST_NAME]
+        new = _of_pem(key, name) if _PEM in key else await self._of_openpgp(_parse(key), name)
 
         def work(connection: Connection) -> None:
             projects.change(connection, row.id, self._clock())
             if trusted_keys.count(connection, row.id) >= MOST_KEYS:
                 raise TooLarge(f"A project trusts at most {MOST_KEYS} keys.")
-            if not trusted_keys.add(connection, row.id, "openpgp", wanted, called, actor.account_id, self._clock()):
-                raise Conflict(f"The project trusts the key {wanted} already.")
-            self._audit(connection, actor, Operation.CREATE, row, f"trusts the key {wanted} ({called})")
+            if not trusted_keys.add(connection, row.id, new, actor.account_id, self._clock()):
+                raise Conflict(f"The project trusts the key {new.fingerprint} already.")
+            self._audit(connection, actor, Operation.CREATE, row, f"trusts the key {new.fingerprint} ({new.name})")
 
         await self._database.write(work)
+
+    async def _of_openpgp(self, wanted: str, name: str) -> NewTrustedKey:
+        known = next((key for key in await self._keys.search(wanted, exact=True) if key.fingerprint.upper() == wanted), None)
+        if known is None:
+            raise NotFound(f"The key server has no key {wanted}. Its owner pushes it: apptainer key push {wanted}")
+        return NewTrustedKey("openpgp", wanted, name or next(iter(known.user_ids), wanted)[:_LONGEST_NAME])
 
     async def remove(self, actor: Actor, which: str | int, fingerprint: str) -> None:
         """Trust a key no more. Raises NotFound, and Conflict for the last one while signatures are asked for."""
@@ -113,9 +117,16 @@ def _trusted(connection: Connection, project_id: int) -> Trusted:
     return Trusted(trusted_keys.asks_for_sifs(connection, project_id), trusted_keys.of_project(connection, project_id))
 
 
+def _of_pem(text: str, name: str) -> NewTrustedKey:
+    found = parse(text.encode())
+    return NewTrustedKey(found.kind, found.fingerprint, name or (found.subject or found.key_id)[:_LONGEST_NAME], found.pem)
+
+
 def _parse(fingerprint: str) -> str:
     """Upper-case hexadecimal, as signatures in a SIF have it."""
     found = _FINGERPRINT.fullmatch("".join(fingerprint.split()))
     if found is None:
-        raise InvalidInput("The fingerprint of an OpenPGP key has 40 hexadecimal digits; a short key id can be another key's too.")
+        raise InvalidInput(
+            "The fingerprint of an OpenPGP key has 40 hexadecimal digits, that of another key 64; a short key id can be another key's too."
+        )
     return found[1].upper()

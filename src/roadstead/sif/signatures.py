@@ -5,7 +5,8 @@ change, of the descriptors and of the objects' bytes, as JSON that is clear-sign
 (github.com/apptainer/sif `pkg/integrity`). Of these two questions the first needs all bytes, never changes, and is answered when the SIF
 is pushed; the second needs a few hundred bytes, and is answered anew each time, as keys come, expire and are revoked.
 
-What signs nothing but bytes, as Singularity did before version 3.6, is not judged; neither is DSSE, whose keys are not kept here.
+The keys of OpenPGP are the key server's. A DSSE envelope is asked for the public keys and certificates that a project trusts. What signs
+nothing but bytes, as Singularity did before version 3.6, is not judged.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ import msgspec
 
 from roadstead.access import openpgp
 from roadstead.access.clock import Clock
+from roadstead.access.public_keys import PublicKey
 from roadstead.errors import InvalidInput
+from roadstead.sif import dsse
 from roadstead.sif.facts import Read, SignatureFacts
 from roadstead.sif.format import DESCRIPTOR, HEADER, DataType, PartitionType
 
@@ -51,6 +54,10 @@ class State(StrEnum):
     REVOKED_KEY = "revoked-key"
     EXPIRED_KEY = "expired-key"
     UNSUPPORTED = "unsupported"
+
+
+_BEST_FIRST: Final = (State.VALID, State.EXPIRED_KEY, State.INVALID)
+_LONGEST_ID: Final = 64
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -149,16 +156,16 @@ class _Container:
         if signature.size > LONGEST or not kept:
             return SignatureFacts(name, key, group=group, fault="It is too long to be looked at.")
         message = await self._read(signature.offset, signature.size)
-        if not message.startswith(_CLEAR_SIGNED):
-            kind = "dsse" if message.lstrip().startswith(b"{") else None
-            return SignatureFacts(name, key, group=group, kind=kind)
+        kind = _kind(message)
+        if kind is None:
+            return SignatureFacts(name, key, group=group)
         try:
-            text, signed = message.decode(), _signed(_payload(message))
+            text, signed = message.decode(), _signed(_payload(message) if kind == "pgp" else _wrapped(message).payload)
             await self._compare(signed, group)
         except (_Fault, UnicodeDecodeError) as fault:
             reason = str(fault) if isinstance(fault, _Fault) else "It is no text."
-            return SignatureFacts(name, key, group=group, kind="pgp", fault=reason)
-        return SignatureFacts(name, key, group=group, kind="pgp", message=text, primary=self._holds_root(group))
+            return SignatureFacts(name, key, group=group, kind=kind, fault=reason)
+        return SignatureFacts(name, key, group=group, kind=kind, message=text, primary=self._holds_root(group))
 
     def _holds_root(self, group: int | None) -> bool:
         """Whether the root file system that would run is in the group. Of several none is known to be it."""
@@ -197,6 +204,19 @@ class _Container:
         return known
 
 
+def _kind(message: bytes) -> str | None:
+    if message.startswith(_CLEAR_SIGNED):
+        return "pgp"
+    return "dsse" if message.lstrip().startswith(b"{") else None
+
+
+def _wrapped(message: bytes) -> dsse.Wrapped:
+    try:
+        return dsse.parse(message)
+    except ValueError as error:
+        raise _Fault(str(error)) from error
+
+
 def _algorithm(digest: str) -> str:
     algorithm = _ALGORITHMS.get(digest.partition(":")[0])
     if algorithm is None:
@@ -225,10 +245,15 @@ def _payload(message: bytes) -> bytes:
     return b"\n".join(line.removeprefix(b"- ") for line in text.split(b"\n"))
 
 
-def judge(found: SignatureFacts, certificates: Iterable[bytes], clock: Clock) -> Verdict:
-    """What a signature is worth now, with these keys (binary). Costs one verification, about a millisecond."""
+def judge(found: SignatureFacts, certificates: Iterable[bytes], clock: Clock, public_keys: Iterable[PublicKey] = ()) -> Verdict:
+    """What a signature is worth now, with these keys: binary ones of OpenPGP, and those that an envelope is asked for.
+
+    Costs one verification, about a millisecond; an envelope, one for each key that it names.
+    """
     if found.fault is not None:
         return Verdict(State.ALTERED, found.fingerprint, reason=found.fault)
+    if found.kind == "dsse" and found.message is not None:
+        return _enveloped(found, dsse.parse(found.message), public_keys, clock)
     if found.kind != "pgp" or found.message is None:
         return Verdict(State.UNSUPPORTED, found.fingerprint, reason="Signatures of this kind are not verified here.")
     message = found.message.encode()
@@ -242,6 +267,29 @@ def judge(found: SignatureFacts, certificates: Iterable[bytes], clock: Clock) ->
     if key.expires_at is not None and key.expires_at <= clock():
         return Verdict(State.EXPIRED_KEY, found.fingerprint, signed_at, f"The key expired on {key.expires_at:%Y-%m-%d}.")
     return _verified(found, message, key.binary, signed_at)
+
+
+def _enveloped(found: SignatureFacts, wrapped: dsse.Wrapped, keys: Iterable[PublicKey], clock: Clock) -> Verdict:
+    """The best verdict that one of the keys leads to. An envelope does not say when it was signed."""
+    verdicts = []
+    for key in keys:
+        tried = [signature for key_id, signature in wrapped.signatures if key_id == key.key_id]
+        if any(key.made(signature, wrapped.signed, found.hash) for signature in tried):
+            verdicts.append(_in_time(key, clock()))
+        elif tried:
+            verdicts.append(Verdict(State.INVALID, key.fingerprint, reason="The key has not made this signature."))
+    if verdicts:
+        return min(verdicts, key=lambda one: _BEST_FIRST.index(one.state))
+    named = ", ".join(key_id[:_LONGEST_ID] for key_id, _ in wrapped.signatures if key_id) or "none"
+    return Verdict(State.UNKNOWN_KEY, reason=f"The project trusts no public key or certificate that has made it. It names: {named}.")
+
+
+def _in_time(key: PublicKey, now: datetime) -> Verdict:
+    if key.valid_from is not None and now < key.valid_from:
+        return Verdict(State.EXPIRED_KEY, key.fingerprint, reason=f"The certificate counts from {key.valid_from:%Y-%m-%d} on.")
+    if key.expires_at is not None and now >= key.expires_at:
+        return Verdict(State.EXPIRED_KEY, key.fingerprint, reason=f"The certificate expired on {key.expires_at:%Y-%m-%d}.")
+    return Verdict(State.VALID, key.fingerprint)
 
 
 def _verified(found: SignatureFacts, message: bytes, key: bytes, signed_at: datetime | None) -> Verdict:

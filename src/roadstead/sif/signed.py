@@ -12,8 +12,9 @@ import msgspec
 from roadstead.access.actor import Action, Actor
 from roadstead.access.clock import Clock
 from roadstead.access.openpgp_keys import OpenPgpKeys
+from roadstead.access.public_keys import PublicKey, parse
 from roadstead.errors import NotFound
-from roadstead.metadata import facts
+from roadstead.metadata import facts, trusted_keys
 from roadstead.metadata.database import Database
 from roadstead.metadata.manifests import ManifestSelects
 from roadstead.oci.reference import Reference, RepositoryName
@@ -28,8 +29,8 @@ _LENGTH: Final = 40  # of a fingerprint of OpenPGP version 4, the only one that 
 class ShownSignature(msgspec.Struct, frozen=True):
     """One signature. `state` is one of `sif.signatures.State`; `kind` is `pgp` or `dsse`, None for what is neither.
 
-    Where the key is known, `owner` is the account that pushed it, and `user_ids` is what it says of its holder. `signed_at` is what the
-    signature says, believable where that is valid; `reason` is why it is not.
+    Of OpenPGP, where the key is known, `owner` is the account that pushed it, and `user_ids` is what it says of its holder. `signed_at` is
+    what the signature says, believable where that is valid, and None of `dsse`; `reason` is why it is not.
     """
 
     state: str
@@ -60,12 +61,14 @@ class ShownSignatures:
         read = partial(facts.of_manifests, repository_id=place.repository_id, manifest_ids=[found.manifest_id])
         known = (await self._database.read(read)).get(found.manifest_id)
         signatures = () if known is None else msgspec.json.decode(known, type=Facts).signatures
-        return [await self._shown(one) for one in signatures]
+        pem = partial(trusted_keys.in_pem, project_id=found.project_id)
+        keys = [parse(one.encode()) for one in await self._database.read(pem)] if any(one.kind == "dsse" for one in signatures) else []
+        return [await self._shown(one, keys) for one in signatures]
 
-    async def _shown(self, signature: SignatureFacts) -> ShownSignature:
+    async def _shown(self, signature: SignatureFacts, public_keys: Sequence[PublicKey]) -> ShownSignature:
         key = signature.fingerprint or ""
         rows = await self._keys.search(key, exact=True) if len(key) == _LENGTH else []
-        verdict = judge(signature, await self._certificates(key) if rows else [], self._clock)
+        verdict = judge(signature, await self._certificates(key) if rows else [], self._clock, public_keys)
         return ShownSignature(
             state=verdict.state,
             kind=signature.kind,

@@ -15,6 +15,7 @@ import msgspec
 from roadstead.access.actor import Actor
 from roadstead.access.clock import Clock
 from roadstead.access.openpgp_keys import OpenPgpKeys
+from roadstead.access.public_keys import parse
 from roadstead.errors import GateRefused, InvalidManifest, NotFound
 from roadstead.metadata import facts, trusted_keys
 from roadstead.metadata.database import Database
@@ -23,9 +24,9 @@ from roadstead.oci import media_type as types
 from roadstead.oci.digest import Digest
 from roadstead.oci.manifest import parse_manifest
 from roadstead.oci.reference import RepositoryName
-from roadstead.sif.facts import Facts
+from roadstead.sif.facts import Facts, SignatureFacts
 from roadstead.sif.forms import Form, form_of
-from roadstead.sif.signatures import State, judge
+from roadstead.sif.signatures import State, Verdict, judge
 
 _TOLD: Final = 5
 _GENERATIONS: Final = 4
@@ -78,16 +79,24 @@ class SignedOnly(msgspec.Struct, frozen=True):
         reasons = []
         for one in signatures:
             key = one.fingerprint or "an unknown key"
-            if key not in trusted:
+            if one.kind != "dsse" and key not in trusted:
                 reasons.append(f"The project does not trust {key}.")
+                continue
+            verdict = await self._judged(one, row.project_id)
+            key = verdict.fingerprint or key
+            if verdict.state is not State.VALID:
+                reasons.append(f"The signature by {key} does not count: {verdict.reason}")
             elif not one.primary:
                 reasons.append(f"The signature by {key} does not cover the root file system.")
             else:
-                verdict = judge(one, await self._certificates(key), self.clock)
-                if verdict.state is State.VALID:
-                    return None
-                reasons.append(f"The signature by {key} does not count: {verdict.reason}")
+                return None
         return " ".join(dict.fromkeys(reasons[:_TOLD]))
+
+    async def _judged(self, one: SignatureFacts, project_id: int) -> Verdict:
+        if one.kind != "dsse":
+            return judge(one, await self._certificates(one.fingerprint or ""), self.clock)
+        known = await self.database.read(partial(trusted_keys.in_pem, project_id=project_id))
+        return judge(one, [], self.clock, [parse(pem.encode()) for pem in known])
 
     async def _certificates(self, fingerprint: str) -> list[bytes]:
         try:

@@ -32,9 +32,10 @@ class TrustChange(Body):
 
 
 class NewTrustedKey(Body):
-    """A key of the key server, by its fingerprint; without a name it is called by its first user id."""
+    """A key of the key server, by its `fingerprint`, or `key`: a public key or certificate in PEM. `name` is what people call it."""
 
-    fingerprint: str
+    fingerprint: str = ""
+    key: str = ""
     name: str = ""
 
 
@@ -58,7 +59,7 @@ async def set_trust(call: Calling, project: Segment, wanted: TrustChange) -> Non
 @router.post("/projects/{project}/trust/keys", status_code=201)
 async def trust_key(call: Calling, project: Segment, new: NewTrustedKey) -> None:
     """Trust a key."""
-    await call.registry.trust.add(call.actor, call.project(project), new.fingerprint, new.name)
+    await call.registry.trust.add(call.actor, call.project(project), new.key or new.fingerprint, new.name)
 
 
 @router.delete("/projects/{project}/trust/keys/{fingerprint}")
