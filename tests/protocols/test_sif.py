@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import msgspec
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from roadstead.access.public_keys import PublicKey, parse
@@ -49,7 +50,7 @@ from tests.rooms.sif.archives import MADE, archive, entry, folder, hard_link, sy
 from tests.support.clients.images import OCI_CONFIG, PLAIN, Image, artifact, as_json, assemble, base, write_layout
 from tests.support.clients.images import tar as base_tar
 from tests.support.clients.tools import Workplace
-from tests.support.pem import public_pem
+from tests.support.pem import certificate, public_pem
 from tests.support.snapshot import snapshot
 from tests.support.squashfs import Snapshot, by_kernel
 
@@ -131,9 +132,19 @@ async def test_a_signature_of_apptainer_holds_here_as_it_does_there(workplace: W
         assert [one.state for one in await judged(path, key)] == [State.ALTERED], position
 
 
-async def test_a_signature_of_apptainer_by_a_key_in_pem_holds_here_as_it_does_there(workplace: Workplace) -> None:
+@pytest.mark.parametrize(
+    "private",
+    [
+        ec.generate_private_key(ec.SECP256R1()),
+        ec.generate_private_key(ec.SECP384R1()),
+        ec.generate_private_key(ec.SECP521R1()),
+        rsa.generate_private_key(65537, 2048),
+        ed25519.Ed25519PrivateKey.generate(),
+    ],
+    ids=["P-256", "P-384", "P-521", "RSA", "Ed25519"],
+)
+async def test_a_signature_of_apptainer_by_a_key_in_pem_holds_here_as_it_does_there(workplace: Workplace, private: Any) -> None:
     path = workplace.path("it.sif")
-    private = ec.generate_private_key(ec.SECP256R1())
     workplace.path("key.pem").write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     workplace.path("key.pub").write_bytes(public_pem(private))
     write_sif(path)
@@ -141,8 +152,14 @@ async def test_a_signature_of_apptainer_by_a_key_in_pem_holds_here_as_it_does_th
     workplace.run("apptainer", "verify", "--key", "key.pub", "it.sif")
     key = parse(public_pem(private))
     assert await judged(path, public_keys=[key]) == [Verdict(State.VALID, key.fingerprint)]
+    of_key = parse(certificate(private, "Ada").public_bytes(Encoding.PEM))
+    assert await judged(path, public_keys=[of_key]) == [Verdict(State.VALID, of_key.fingerprint)]
     other = parse(public_pem(ec.generate_private_key(ec.SECP256R1())))
     assert [one.state for one in await judged(path, public_keys=[other])] == [State.UNKNOWN_KEY]
+    altered = bytearray(path.read_bytes())
+    altered[50] ^= 1
+    path.write_bytes(altered)
+    assert [one.state for one in await judged(path, public_keys=[key])] == [State.ALTERED]
 
 
 async def test_a_signature_of_some_objects_is_not_one_of_the_image(workplace: Workplace) -> None:

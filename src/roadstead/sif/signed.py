@@ -66,7 +66,8 @@ class ShownSignatures:
         return [await self._shown(one, keys) for one in signatures]
 
     async def _shown(self, signature: SignatureFacts, public_keys: Sequence[PublicKey]) -> ShownSignature:
-        key = signature.fingerprint or ""
+        # Whoever wraps a signature in an envelope could name anybody's OpenPGP key beside it.
+        key = "" if signature.kind == "dsse" else signature.fingerprint or ""
         rows = await self._keys.search(key, exact=True) if len(key) == _LENGTH else []
         verdict = judge(signature, await self._certificates(key) if rows else [], self._clock, public_keys)
         return ShownSignature(

@@ -7,6 +7,7 @@ stands for what it was made of: an image that was made of a signed SIF goes out,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
@@ -15,7 +16,7 @@ import msgspec
 from roadstead.access.actor import Actor
 from roadstead.access.clock import Clock
 from roadstead.access.openpgp_keys import OpenPgpKeys
-from roadstead.access.public_keys import parse
+from roadstead.access.public_keys import PublicKey, parse
 from roadstead.errors import GateRefused, InvalidManifest, NotFound
 from roadstead.metadata import facts, trusted_keys
 from roadstead.metadata.database import Database
@@ -76,13 +77,14 @@ class SignedOnly(msgspec.Struct, frozen=True):
         if not signatures:
             return "This one is not signed."
         trusted = {key.fingerprint for key in await self.database.read(partial(trusted_keys.of_project, project_id=row.project_id))}
+        in_pem = [parse(pem.encode()) for pem in await self.database.read(partial(trusted_keys.in_pem, project_id=row.project_id))]
         reasons = []
         for one in signatures:
             key = one.fingerprint or "an unknown key"
             if one.kind != "dsse" and key not in trusted:
                 reasons.append(f"The project does not trust {key}.")
                 continue
-            verdict = await self._judged(one, row.project_id)
+            verdict = await self._judged(one, in_pem)
             key = verdict.fingerprint or key
             if verdict.state is not State.VALID:
                 reasons.append(f"The signature by {key} does not count: {verdict.reason}")
@@ -92,11 +94,8 @@ class SignedOnly(msgspec.Struct, frozen=True):
                 return None
         return " ".join(dict.fromkeys(reasons[:_TOLD]))
 
-    async def _judged(self, one: SignatureFacts, project_id: int) -> Verdict:
-        if one.kind != "dsse":
-            return judge(one, await self._certificates(one.fingerprint or ""), self.clock)
-        known = await self.database.read(partial(trusted_keys.in_pem, project_id=project_id))
-        return judge(one, [], self.clock, [parse(pem.encode()) for pem in known])
+    async def _judged(self, one: SignatureFacts, in_pem: Sequence[PublicKey]) -> Verdict:
+        return judge(one, [] if one.kind == "dsse" else await self._certificates(one.fingerprint or ""), self.clock, in_pem)
 
     async def _certificates(self, fingerprint: str) -> list[bytes]:
         try:

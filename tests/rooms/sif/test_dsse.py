@@ -29,7 +29,7 @@ from roadstead.sif.signatures import State, Verdict, judge
 from roadstead.sif.signed import ShownSignatures
 from roadstead.sif.signed_only import SignedOnly
 from tests.conftest import MakeRegistry
-from tests.rooms.sif.test_signatures import OBJECTS, check, metadata
+from tests.rooms.sif.test_signatures import OBJECTS, PAIR, check, metadata, public
 from tests.support.factories import APP, ManualClock, push_image
 from tests.support.pem import certificate, public_pem
 from tests.support.sifs import container, root, sif_artifact, squashfs
@@ -48,8 +48,8 @@ def envelope(said: Any, private: ec.EllipticCurvePrivateKey = KEY, **fields: Any
     return json.dumps({"payloadType": PAYLOAD_TYPE, "payload": base64.b64encode(payload).decode(), "signatures": [made], **fields}).encode()
 
 
-def with_envelope(message: bytes, objects: Any = OBJECTS, link: int = 1) -> bytes:
-    detail = Signature(HashType.SHA256, bytes(20))
+def with_envelope(message: bytes, objects: Any = OBJECTS, link: int = 1, named: bytes = bytes(20)) -> bytes:
+    detail = Signature(HashType.SHA256, named)
     return container([*objects, (Object(DataType.SIGNATURE, group=0, link=link, link_to_group=True, detail=detail), message)])
 
 
@@ -151,6 +151,18 @@ async def test_it_is_shown_by_the_keys_that_the_project_trusts(
     await registry.trust.add(admin, APP.project, public_pem(KEY).decode())
     (one,) = await shown.all(ANONYMOUS, APP, LATEST)
     assert (one.state, one.fingerprint, one.owner, one.reason) == ("valid", TRUSTED.fingerprint, None, None)
+
+
+async def test_the_openpgp_key_that_is_named_beside_an_envelope_says_nothing(
+    database: Database, registry: Registry, keys: OpenPgpKeys, clock: ManualClock, admin: Actor, user: Actor
+) -> None:
+    """An envelope by anybody, whose descriptor names the key of somebody who is known here."""
+    await keys.push(user, public(PAIR))
+    message = envelope(metadata(container(list(OBJECTS)), len(OBJECTS)), OTHER)
+    named = bytes.fromhex(PAIR.extract_certificate().fingerprint)
+    await push_image(registry, admin, APP, sif_artifact(with_envelope(message, named=named)), "latest")
+    (one,) = await ShownSignatures(database, registry.repositories, keys, clock).all(ANONYMOUS, APP, LATEST)
+    assert (one.state, one.fingerprint, one.owner, one.user_ids) == ("unknown-key", None, None, ())
 
 
 async def test_a_pull_is_refused_until_a_trusted_key_has_signed(registry: Registry, admin: Actor) -> None:

@@ -6,6 +6,7 @@ import re
 from datetime import UTC, datetime
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from pysequoia import Tsk
 
 from roadstead.access.actor import Actor, Role
@@ -16,6 +17,7 @@ from roadstead.registry.registry import Registry
 from tests.conftest import add_account
 from tests.rooms.web.conftest import Visit
 from tests.support.factories import APP, VAULT, ManualClock, image, push_image
+from tests.support.pem import public_pem
 
 HOSTILE = '"><script>alert(1)</script>'
 
@@ -189,6 +191,17 @@ async def test_whom_a_project_trusts_is_set_by_forms(
     await browser.post(f"/projects/vault/policies/keys/{key}")
     found = await registry.trust.of_project(admin, "vault")
     assert (found.only_signed_sifs, found.keys) == (False, [])
+
+
+async def test_a_key_in_pem_is_trusted_by_the_same_form(visit: Visit, registry: Registry, admin: Actor) -> None:
+    browser = visit(admin)
+    pem = public_pem(ec.generate_private_key(ec.SECP256R1())).decode()
+    wrong = await browser.post("/projects/vault/policies/keys", {"fingerprint": pem[:60]})
+    assert (wrong.status, "cannot be read" in wrong.text) == (400, True)
+    assert (await browser.post("/projects/vault/policies/keys", {"fingerprint": pem.replace("\n", "\r\n")})).location
+    (key,) = (await registry.trust.of_project(admin, "vault")).keys
+    assert (key.kind, key.fingerprint in (await browser.get("/projects/vault/policies")).text) == ("public-key", True)
+    assert (await browser.post(f"/projects/vault/policies/keys/{key.fingerprint}")).location
 
 
 async def test_who_may_not_configure_reads_policies_and_changes_none(visit: Visit, registry: Registry, user: Actor, admin: Actor) -> None:

@@ -60,7 +60,7 @@ async def set_quota(call: Call) -> Response:
 
 @pages.post("/projects/{project}/policies/keys")
 async def trust_key(call: Call) -> Response:
-    """Trust a key that the key server has."""
+    """Trust a key: the key server's, by its fingerprint, or one in PEM."""
     try:
         await call.rooms.registry.trust.add(call.actor, call.parameters["project"], call.form.text("fingerprint"))
     except MISTAKES as error:
