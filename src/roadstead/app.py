@@ -46,17 +46,20 @@ from roadstead.serving.observation import COUNTERS_FOLDER, reserve_counters, set
 from roadstead.serving.tls_authority import SelfSigned
 from roadstead.serving.trust import trust_doors
 from roadstead.settings import Settings
+from roadstead.sif.clusters import Clusters
+from roadstead.sif.compatible import Compatibility
 from roadstead.sif.compression import usual
 from roadstead.sif.conversions import Patience
 from roadstead.sif.convert import Conversion
 from roadstead.sif.forms import Form
 from roadstead.sif.gate import SifGate
 from roadstead.sif.limits import Limits
-from roadstead.sif.makers import Maker
+from roadstead.sif.makers import Maker, Stock
 from roadstead.sif.orders import Means
 from roadstead.sif.room import SifRoom, makers
 from roadstead.sif.signed import ShownSignatures
 from roadstead.sif.signed_only import SignedOnly
+from roadstead.sif.surveys import Surveys
 from roadstead.upkeep import chores
 from roadstead.upkeep.eviction import Budget
 from roadstead.upkeep.jobs import Jobs
@@ -86,6 +89,8 @@ class System(msgspec.Struct, frozen=True):
     queue: Queue
     jobs: Jobs
     sif: SifRoom
+    surveys: Surveys
+    clusters: Clusters
 
 
 @asynccontextmanager
@@ -100,23 +105,28 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
         queue = Queue(database, system_clock)
         stack.push_async_callback(queue.close)
         plain = Registry(database, store, settings.rules(), configuration=access.configuration)
-        sif = SifRoom(database, plain, queue, _makers(settings, database, store), system_clock, _patience(settings))
+        surveys = Surveys(database, Stock(database, store), _means(settings), queue, system_clock)
+        sif = SifRoom(database, plain, queue, _makers(settings, database, store), system_clock, _patience(settings), surveys)
         gate = SifGate(database, store, system_clock, accept_damaged=settings.accept_damaged_sif)
         seams = msgspec.structs.replace(sif.seams(), push_gate=gate, pull_gate=SignedOnly(database, access.openpgp_keys, system_clock))
         registry = Registry(database, store, settings.rules(), seams, configuration=access.configuration)
-        yield System(settings, database, store, access, registry, queue, Jobs(database), sif)
+        clusters = Clusters(database, system_clock)
+        yield System(settings, database, store, access, registry, queue, Jobs(database), sif, surveys, clusters)
 
 
 def _makers(settings: Settings, database: Database, store: ContentStore) -> dict[Form, Maker]:
     limits = Limits(unpacked=settings.conversion_unpacked_gib << 30, ratio=settings.conversion_ratio)
-    means = Means(
+    return makers(database, store, Conversion(usual(settings.conversion_compression), limits=limits), _means(settings))
+
+
+def _means(settings: Settings) -> Means:
+    return Means(
         memory=settings.conversion_memory_mib << 20,
         seconds=int(settings.conversion_minutes * 60),
         cpu_seconds=int(settings.conversion_minutes * 60 * (settings.conversion_threads + 1)),
         output=settings.conversion_unpacked_gib << 30,
         threads=settings.conversion_threads,
     )
-    return makers(database, store, Conversion(usual(settings.conversion_compression), limits=limits), means)
 
 
 def _patience(settings: Settings) -> Patience:
@@ -189,8 +199,18 @@ def doors(system: System) -> Mapping[str, Door]:
     library = LibraryDoor(system.access, system.registry)
     signatures = ShownSignatures(system.database, system.registry.repositories, system.access.openpgp_keys, system_clock)
     own_authority = isinstance(system.settings.tls_source, SelfSigned)
+    compatibility = Compatibility(system.database, system.registry.repositories, system.surveys, system.clusters, system_clock)
     rooms = Rooms(
-        system.access, system.registry, system.jobs, system.sif.shown, signatures, checks, system_clock, own_authority=own_authority
+        system.access,
+        system.registry,
+        system.jobs,
+        system.sif.shown,
+        signatures,
+        compatibility,
+        system.clusters,
+        checks,
+        system_clock,
+        own_authority=own_authority,
     )
     return {
         "v2": DistributionDoor(system.registry, system.access.accounts, system.access.limits),
@@ -199,7 +219,7 @@ def doors(system: System) -> Mapping[str, Door]:
         "api": BesideDoor(
             shub.PREFIX,
             shub.ShubDoor(system.access, system.registry),
-            HarborDoor(system.access, system.registry, system.sif.shown, signatures, checks),
+            HarborDoor(system.access, system.registry, system.sif.shown, signatures, compatibility, system.clusters, checks),
         ),
         "devcenter": DevCenterDoor(),
         "sif": DownloadDoor(system.access, system.registry),
@@ -252,7 +272,11 @@ def kinds(system: System) -> tuple[Kind, ...]:
     upkeep = chores.kinds(system.database, system.store, system.access, settings.rules(), budget, system_clock)
     evict = NewJob(chores.EVICT_DERIVED, key=chores.EVICT_DERIVED)
     examine = SifGate(system.database, system.store, system_clock).examine
-    return (*upkeep, system.sif.kind(settings.conversions_at_once, made=partial(system.queue.add, evict), examine=examine))
+    return (
+        *upkeep,
+        system.surveys.kind(),
+        system.sif.kind(settings.conversions_at_once, made=partial(system.queue.add, evict), examine=examine),
+    )
 
 
 def _export(system: System, stack: AsyncExitStack) -> tuple[Callable[[], Awaitable[object]], float]:

@@ -68,6 +68,7 @@ class ResourceType(StrEnum):
     BLOB = "blob"
     AUDIT = "audit"
     JOB = "job"
+    CLUSTER = "cluster"
     SYSTEM = "system"
 
 
@@ -89,6 +90,7 @@ RESOURCES: Final[Mapping[ResourceType, str]] = {
     ResourceType.BLOB: "project/path@digest",
     ResourceType.AUDIT: "what was removed from the log",
     ResourceType.JOB: "kind/id",
+    ResourceType.CLUSTER: "the cluster's name",
     ResourceType.SYSTEM: "`registry`, in denied attempts to administer it",
 }
 """What the column `resource` holds for each type; where something was denied, the project or repository in which."""

@@ -34,6 +34,7 @@ class Desk:
         self.openpgp_keys = system.access.openpgp_keys
         self.projects = system.registry.projects
         self.trust = system.registry.trust
+        self.clusters = system.clusters
         self.jobs = system.jobs
         self.audit = system.access.audit
         self.quotas = system.registry.quotas

@@ -11,6 +11,7 @@ import typer
 
 from roadstead.cli import administration, sources
 from roadstead.cli.audit import audit
+from roadstead.cli.clusters import clusters
 from roadstead.cli.jobs import jobs
 from roadstead.cli.keys import keys
 from roadstead.cli.options import ConfigOption, DataOption, apply
@@ -27,6 +28,7 @@ app.add_typer(sources.source, name="source")
 app.add_typer(sources.group, name="group")
 app.add_typer(jobs, name="jobs")
 app.add_typer(keys, name="key")
+app.add_typer(clusters, name="cluster")
 app.add_typer(audit, name="audit")
 
 

@@ -14,7 +14,7 @@
               └─< events (outbox), audit_log
 
     projects ──< jobs ──< job_log
-    signing_keys, configuration, login_failures, rate_windows, leases, schedules
+    signing_keys, configuration, login_failures, rate_windows, leases, schedules, clusters
 
 * Ids are 64-bit and never reused (AUTOINCREMENT, identity): outside clients keep them. Rows refer to each other by id, so a
   rename is one row.
@@ -453,6 +453,34 @@ sif_facts = Table(
     _ref("content_id", "contents", primary_key=True, autoincrement=False),
     Column("facts", Text, nullable=False),
     Column("read_at", Moment, nullable=False),
+)
+
+# What an image needs of machines; `facts` is JSON (see `sif.compatibility.image_facts`), the others are what is searched by.
+image_facts = Table(
+    "image_facts",
+    metadata,
+    _ref("manifest_id", "manifests", primary_key=True, autoincrement=False),
+    Column("facts", Text, nullable=False),
+    Column("architecture", String),
+    Column("level", BigInteger),
+    Column("glibc", BigInteger),
+    Column("cuda", BigInteger),
+    Column("rocm", BigInteger),
+    Column("mpi", String, nullable=False),
+    Column("base", String),
+    Column("read_at", Moment, nullable=False),
+)
+
+# The machines of the site; `description` is JSON (see `sif.compatibility.verdict.Cluster`).
+clusters = Table(
+    "clusters",
+    metadata,
+    _id(),
+    Column("name", Name, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("updated_at", Moment, nullable=False),
+    Index("uq_clusters_name", "name", unique=True),
+    sqlite_autoincrement=True,
 )
 
 quota_charges = Table(

@@ -24,12 +24,13 @@ from isal import igzip
 
 from roadstead.errors import ImageTooLarge, RoadsteadError, StorageFull
 from roadstead.oci.digest import Digest
+from roadstead.sif.compatibility.survey import survey_layers, survey_sif
 from roadstead.sif.compression import Compression
 from roadstead.sif.convert import Conversion, Source, convert
 from roadstead.sif.decompression import NAMES, decompressor
 from roadstead.sif.isolation import end_with_parent, limit, shut
 from roadstead.sif.messages import AHEAD, LENGTH_BYTES, PIECE, Ask, Done, Failed, Task, Told, decode_task, encode
-from roadstead.sif.orders import Answer, Examine, Examined, ImageMade, Isolation, SifMade, ToOci, ToSif
+from roadstead.sif.orders import Answer, Examine, Examined, ImageMade, Isolation, SifMade, Survey, Surveyed, ToOci, ToSif
 from roadstead.sif.to_oci import to_oci
 
 _STACK: Final = 1 << 20  # Bytes of a thread's stack, which count as address space from the beginning.
@@ -233,6 +234,11 @@ def carry_out(task: Task, parent: Parent, output: BinaryIO, isolation: Isolation
             made = to_oci(source.read_at, task.sizes[0], output, msgspec.structs.replace(how, threads=task.means.threads))
             output.flush()
             return ImageMade(made.configuration, made.size, made.diff_id)
+        case Survey(is_sif, configuration, limits):
+            if is_sif:
+                return Surveyed(survey_sif(Ranges(parent, 0, task.sizes[0]).read_at, task.sizes[0], limits))
+            layers = Inputs(parent, task.sizes, passes=2)
+            return Surveyed(survey_layers(configuration, [partial(layers.open, number) for number in range(len(task.sizes))], limits))
         case Examine():
             return Examined(isolation, tuple(tried()))
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -59,13 +59,14 @@ class Merged:
         self._files = files
         self.original = self._originals(digests)
 
-    def contents(self) -> Iterator[tuple[int, Iterator[memoryview]]]:
+    def contents(self, only: Collection[int] | None = None) -> Iterator[tuple[int, Iterator[memoryview]]]:
         """The second reading: each content that is needed, as (inode, pieces), which has to be consumed before the next is asked for.
 
-        Of files with the same content only the first comes; empty ones do not come. Raises as `merge` does.
+        Of files with the same content only the first comes, empty ones do not come, and of the others `only` these, where that is given.
+        Raises as `merge` does.
         """
         for layer, files in zip(self._layers, self._files, strict=True):
-            wanted = [number for number, inode in enumerate(files.inodes) if self._is_wanted(inode)]
+            wanted = [number for number, inode in enumerate(files.inodes) if self._is_wanted(inode) and (only is None or inode in only)]
             if wanted:
                 yield from self._contents_of(layer, files, wanted)
 

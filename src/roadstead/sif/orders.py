@@ -5,7 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from roadstead.oci.digest import Digest
+from roadstead.sif.compatibility.image_facts import ImageFacts
 from roadstead.sif.convert import Conversion
+from roadstead.sif.limits import Limits
 from roadstead.sif.to_oci import Layering
 
 
@@ -39,11 +41,22 @@ class ToOci(msgspec.Struct, frozen=True, tag="to-oci"):
     how: Layering = Layering()
 
 
+class Survey(msgspec.Struct, frozen=True, tag="survey"):
+    """Look what the image needs of a machine: of the SIF that is the only input, or of the layers, the lowest first.
+
+    `configuration` is that of the layers' image; a SIF has none. Nothing is written.
+    """
+
+    is_sif: bool
+    configuration: bytes = b""
+    limits: Limits = Limits()
+
+
 class Examine(msgspec.Struct, frozen=True, tag="examine"):
     """Convert nothing: shut the door as ever, and try what should not be possible behind it."""
 
 
-Order = ToSif | ToOci | Examine
+Order = ToSif | ToOci | Survey | Examine
 
 
 class SifMade(msgspec.Struct, frozen=True, tag="sif-made"):
@@ -62,6 +75,12 @@ class ImageMade(msgspec.Struct, frozen=True, tag="image-made"):
     diff_id: Digest
 
 
+class Surveyed(msgspec.Struct, frozen=True, tag="surveyed"):
+    """What was found."""
+
+    facts: ImageFacts
+
+
 class Isolation(msgspec.Struct, frozen=True):
     """What keeps the process in: each is True where the kernel grants it. `landlock` is the version of its interface, 0 for none."""
 
@@ -78,4 +97,4 @@ class Examined(msgspec.Struct, frozen=True, tag="examined"):
     possible: tuple[str, ...]
 
 
-Answer = SifMade | ImageMade | Examined
+Answer = SifMade | ImageMade | Surveyed | Examined

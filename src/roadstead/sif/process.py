@@ -46,7 +46,7 @@ from roadstead.sif.messages import (
     decode_message,
     encode,
 )
-from roadstead.sif.orders import Answer, Examine, Examined, ImageMade, Means, Order, SifMade, ToOci, ToSif
+from roadstead.sif.orders import Answer, Examine, Examined, ImageMade, Means, Order, SifMade, Survey, Surveyed, ToOci, ToSif
 
 Tell = Callable[[float | None, str], object]
 """Takes how far it is (0 to 1, None where nobody knows) and a line for the log, which may be empty."""
@@ -77,6 +77,8 @@ _LAST_WORDS: Final = 2000
 async def run(order: ToSif, inputs: Sequence[Input], output: BinaryIO, means: Means, tell: Tell = ...) -> SifMade: ...
 @overload
 async def run(order: ToOci, inputs: Sequence[Input], output: BinaryIO, means: Means, tell: Tell = ...) -> ImageMade: ...
+@overload
+async def run(order: Survey, inputs: Sequence[Input], output: BinaryIO, means: Means, tell: Tell = ...) -> Surveyed: ...
 @overload
 async def run(order: Examine, inputs: Sequence[Input], output: BinaryIO, means: Means, tell: Tell = ...) -> Examined: ...
 async def run(order: Order, inputs: Sequence[Input], output: BinaryIO, means: Means, tell: Tell = lambda done, line: None) -> Answer:

@@ -20,6 +20,7 @@ from roadstead.sif.on_push import OnPush
 from roadstead.sif.orders import Means
 from roadstead.sif.remade import Remade
 from roadstead.sif.shown import ShownConversions
+from roadstead.sif.surveys import SurveyOnPush, Surveys
 from roadstead.sif.to_oci import Layering
 from roadstead.sif.virtual import VirtualTags
 from roadstead.sif.work import Examine, Workshop
@@ -36,10 +37,12 @@ class SifRoom:
         makers: dict[Form, Maker],
         clock: Clock,
         patience: Patience | None = None,
+        surveys: Surveys | None = None,
     ) -> None:
         self._database = database
         self._plain = plain
         self._makers = makers
+        self._surveys = surveys
         self.conversions = Conversions(database, queue, plain.derived, makers, clock, patience)
         self.virtual = VirtualTags(database, plain.derived, self.conversions)
         self.remade = Remade(database, plain.derived, plain.blobs, self.conversions)
@@ -47,7 +50,9 @@ class SifRoom:
 
     def seams(self) -> Seams:
         """What goes into the registry that users see."""
-        return Seams(missing_content=self.remade, resolver=self.virtual, push_follower=OnPush(self.conversions))
+        converts = OnPush(self.conversions)
+        follower = converts if self._surveys is None else SurveyOnPush(self._surveys, converts)
+        return Seams(missing_content=self.remade, resolver=self.virtual, push_follower=follower)
 
     def makes(self, source: Digest, conversion: str) -> bool:
         """Whether this installation, as it is set up now, would make of that source by that conversion what was made before."""

@@ -69,7 +69,7 @@ def to_oci(read_at: ReadAt, size: int, output: BinaryIO, how: Layering) -> Image
     with the limit that it passes.
     """
     sif = sif_format.read(read_at, size)
-    root = _open_root(sif, read_at, how.limits)
+    root = open_root(sif, read_at, how.limits)
     said = _said(sif, root, read_at)
     with _Layer(output, how) as layer:
         for member, content in Entries(root, how.limits).members():
@@ -86,7 +86,8 @@ def to_oci(read_at: ReadAt, size: int, output: BinaryIO, how: Layering) -> Image
     return Image(configuration, output.tell(), diff_id)
 
 
-def _open_root(sif: Sif, read_at: ReadAt, limits: Limits) -> Squashfs:
+def open_root(sif: Sif, read_at: ReadAt, limits: Limits) -> Squashfs:
+    """The file system that is the root. Raises NotConvertible where there is none that is read."""
     primary = sif.primary
     if primary is None or not isinstance(primary.object.detail, Partition):
         raise NotConvertible("The SIF holds no system that could be run: it has no primary partition.")

@@ -9,6 +9,8 @@ import msgspec
 from roadstead.access.access import Access
 from roadstead.access.clock import Clock, system_clock
 from roadstead.registry.registry import Registry
+from roadstead.sif.clusters import Clusters
+from roadstead.sif.compatible import Compatibility
 from roadstead.sif.shown import ShownConversions
 from roadstead.sif.signed import ShownSignatures
 from roadstead.upkeep.jobs import Jobs
@@ -24,6 +26,8 @@ class Rooms(msgspec.Struct, frozen=True):
     jobs: Jobs
     conversions: ShownConversions
     signatures: ShownSignatures
+    compatibility: Compatibility
+    clusters: Clusters
     checks: Mapping[str, Callable[[], Awaitable[object]]] = {}
     clock: Clock = system_clock
     own_authority: bool = False

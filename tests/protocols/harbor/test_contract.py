@@ -265,6 +265,23 @@ def test_what_happened_is_told(admin: httpx2.Client, project: str) -> None:
     assert extended["operation_result"] is True
 
 
+def test_the_clusters_of_the_site(admin: httpx2.Client, user: httpx2.Client, nobody: httpx2.Client) -> None:
+    kestrel = {"name": "Kestrel", "architecture": "amd64", "level": 3, "driver": "550.54.14"}
+    made = admin.post("/clusters", json=kestrel)
+    assert (made.status_code, made.headers["location"]) == (201, f"{API}/clusters/Kestrel")
+    assert admin.post("/clusters", json=kestrel).status_code == 409
+    assert admin.post("/clusters", json={**kestrel, "name": "Merlin", "level": 9}).status_code == 400
+    assert nobody.get("/clusters").json() == [kestrel]
+    assert user.put("/clusters/Kestrel", json={"architecture": "arm64"}).status_code == 403
+    assert nobody.post("/clusters", json=kestrel).status_code == 401
+    assert admin.put("/clusters/Kestrel", json={"architecture": "arm64"}).status_code == 200
+    assert nobody.get("/clusters/Kestrel").json() == {"name": "Kestrel", "architecture": "arm64"}
+    assert admin.put("/clusters/Merlin", json={"architecture": "arm64"}).status_code == 404
+    assert user.delete("/clusters/Kestrel").status_code == 403
+    assert admin.delete("/clusters/Kestrel").status_code == 200
+    assert admin.delete("/clusters/Kestrel").status_code == 404
+
+
 def test_whom_a_project_trusts(admin: httpx2.Client, user: httpx2.Client, project: str) -> None:
     trust = f"/projects/{project}/trust"
     assert admin.get(trust).json() == {"only_signed_sifs": False, "keys": []}

@@ -14,15 +14,22 @@ from roadstead.access.actor import SYSTEM
 from roadstead.access.vault import Vault
 from roadstead.apis.harbor.devcenter import DevCenterDoor
 from roadstead.apis.harbor.door import HarborDoor
+from roadstead.content.memory import MemoryStore
 from roadstead.errors import BodyTimeout, ClientGone, RoadsteadError, TooLarge
 from roadstead.jobs.queue import Queue
 from roadstead.metadata.database import Database
 from roadstead.registry.registry import Registry
+from roadstead.serving.health import Check
 from roadstead.serving.request import Message, Request, Site
 from roadstead.serving.response import Response
+from roadstead.sif.clusters import Clusters
+from roadstead.sif.compatible import Compatibility
+from roadstead.sif.makers import Stock
+from roadstead.sif.orders import Means
 from roadstead.sif.room import SifRoom
 from roadstead.sif.shown import ShownConversions
 from roadstead.sif.signed import ShownSignatures
+from roadstead.sif.surveys import Surveys
 from tests.support.factories import ManualClock
 
 
@@ -33,7 +40,16 @@ def door(database: Database, registry: Registry) -> HarborDoor:
 
     checks = {"database": database.check, "store": broken}
     access = Access(database, Vault([b"k" * 32]))
-    return HarborDoor(access, registry, shown(database, registry), signed(database, registry, access), checks)
+    return made(database, registry, access, checks)
+
+
+def made(database: Database, registry: Registry, access: Access, checks: Mapping[str, Check]) -> HarborDoor:
+    """The door over rooms that can convert nothing and look into nothing."""
+    clock = ManualClock()
+    surveys = Surveys(database, Stock(database, MemoryStore()), Means(), Queue(database, clock), clock)
+    clusters = Clusters(database, clock)
+    compatibility = Compatibility(database, registry.repositories, surveys, clusters, clock)
+    return HarborDoor(access, registry, shown(database, registry), signed(database, registry, access), compatibility, clusters, checks)
 
 
 def signed(database: Database, registry: Registry, access: Access) -> ShownSignatures:
@@ -121,7 +137,7 @@ async def test_requests_are_limited_as_at_every_door(database: Database, registr
     access = Access(database, Vault([b"k" * 32]), clock=ManualClock())
     await access.configuration.change(SYSTEM, {"requests_per_second_per_address": 2})
     await access.limits.share()
-    limited = HarborDoor(access, registry, shown(database, registry), signed(database, registry, access), {})
+    limited = made(database, registry, access, {})
     assert [(await ask(limited, request("GET", "/api/v2.0/ping"))).status for _ in range(4)] == [200, 200, 429, 429]
 
 

@@ -20,7 +20,7 @@ NO_ROOM = cast("Any", None)
 
 def call(query: str = "") -> Call:
     scope = {"method": "GET", "path": "", "raw_path": b"/api/v2.0/projects", "query_string": query.encode(), "headers": []}
-    return Call(NO_ROOM, NO_ROOM, NO_ROOM, NO_ROOM, {}, Request(scope, NO_ROOM, Site(), "id1"), ANONYMOUS, {})
+    return Call(NO_ROOM, NO_ROOM, NO_ROOM, NO_ROOM, NO_ROOM, NO_ROOM, {}, Request(scope, NO_ROOM, Site(), "id1"), ANONYMOUS, {})
 
 
 def test_the_first_page() -> None:

@@ -70,6 +70,8 @@ def example(connection: Connection, name: str) -> dict[str, object]:
         return {"project_id": made(connection, "projects"), "account_id": made(connection, "accounts"), "role": "guest", **at}
     if name == "trusted_keys":
         return {"project_id": made(connection, "projects"), "kind": "openpgp", "fingerprint": "F", "name": "x", "added_at": BEGINNING}
+    if name == "clusters":
+        return {"name": "x", "description": "{}", "updated_at": BEGINNING}
     if name == "repositories":
         return {"project_id": made(connection, "projects"), "path": "x", **at}
     repository = {"repository_id": made(connection, "repositories")}

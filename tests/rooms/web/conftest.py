@@ -14,14 +14,20 @@ from roadstead.access.access import Access
 from roadstead.access.actor import Actor
 from roadstead.access.sessions import csrf_token
 from roadstead.access.vault import Vault
+from roadstead.content.memory import MemoryStore
 from roadstead.errors import RoadsteadError
 from roadstead.jobs.queue import Queue
 from roadstead.metadata.database import Database
 from roadstead.registry.registry import Registry
 from roadstead.serving.front import PlainDoor
 from roadstead.serving.response import Response
+from roadstead.sif.clusters import Clusters
+from roadstead.sif.compatible import Compatibility
+from roadstead.sif.makers import Stock
+from roadstead.sif.orders import Means
 from roadstead.sif.room import SifRoom
 from roadstead.sif.signed import ShownSignatures
+from roadstead.sif.surveys import Surveys
 from roadstead.upkeep.jobs import Jobs
 from roadstead.web.door import WebDoor
 from roadstead.web.rooms import Rooms
@@ -115,11 +121,14 @@ def access(database: Database, clock: ManualClock) -> Access:
 
 
 @pytest.fixture
-def rooms(database: Database, access: Access, registry: Registry, clock: ManualClock) -> Rooms:
+def rooms(database: Database, store: MemoryStore, access: Access, registry: Registry, clock: ManualClock) -> Rooms:
     """Everything that pages may ask."""
+    clusters = Clusters(database, clock)
+    surveys = Surveys(database, Stock(database, store), Means(), Queue(database, clock), clock)
+    compatibility = Compatibility(database, registry.repositories, surveys, clusters, clock)
     conversions = SifRoom(database, registry, Queue(database, clock), {}, clock).shown
     signatures = ShownSignatures(database, registry.repositories, access.openpgp_keys, clock)
-    return Rooms(access, registry, Jobs(database, clock), conversions, signatures, clock=clock)
+    return Rooms(access, registry, Jobs(database, clock), conversions, signatures, compatibility, clusters, clock=clock)
 
 
 @pytest.fixture

@@ -16,6 +16,8 @@ from roadstead.errors import Unauthenticated
 from roadstead.registry.registry import Registry
 from roadstead.serving.health import Check
 from roadstead.serving.request import Request
+from roadstead.sif.clusters import Clusters
+from roadstead.sif.compatible import Compatibility
 from roadstead.sif.shown import ShownConversions
 from roadstead.sif.signed import ShownSignatures
 
@@ -32,6 +34,8 @@ class Call(msgspec.Struct):
     registry: Registry
     conversions: ShownConversions
     signatures: ShownSignatures
+    compatibility: Compatibility
+    clusters: Clusters
     checks: dict[str, Check]
     request: Request
     actor: Actor

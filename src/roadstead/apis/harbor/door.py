@@ -20,6 +20,8 @@ from roadstead.registry.registry import Registry
 from roadstead.serving.health import Check
 from roadstead.serving.request import Message, Request
 from roadstead.serving.response import Headers, Response
+from roadstead.sif.clusters import Clusters
+from roadstead.sif.compatible import Compatibility
 from roadstead.sif.shown import ShownConversions
 from roadstead.sif.signed import ShownSignatures
 
@@ -36,12 +38,16 @@ class HarborDoor:
         registry: Registry,
         conversions: ShownConversions,
         signatures: ShownSignatures,
+        compatibility: Compatibility,
+        clusters: Clusters,
         checks: Mapping[str, Check],
     ) -> None:
         self._access = access
         self._registry = registry
         self._conversions = conversions
         self._signatures = signatures
+        self._compatibility = compatibility
+        self._clusters = clusters
         self._checks = dict(checks)
         self._app: FastAPI = build()
 
@@ -50,7 +56,16 @@ class HarborDoor:
         actor, headers = await identify(self._access, request)
         body = b"" if request.method in _WITHOUT_BODY else await request.whole_body(_BODY_LIMIT)
         call = Call(
-            self._access, self._registry, self._conversions, self._signatures, self._checks, request, actor, {"cache-control": "no-store"}
+            self._access,
+            self._registry,
+            self._conversions,
+            self._signatures,
+            self._compatibility,
+            self._clusters,
+            self._checks,
+            request,
+            actor,
+            {"cache-control": "no-store"},
         )
         response = await _pass(self._app, call, body)
         response.headers += headers

@@ -1,4 +1,4 @@
-"""Keys whose signatures projects trust, and what asks for them."""
+"""Keys whose signatures projects trust, and what asks for them; what images need of machines, and the site's clusters."""
 
 from __future__ import annotations
 
@@ -33,6 +33,31 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("uq_trusted_keys_project_id_fingerprint", "trusted_keys", ["project_id", "fingerprint"], unique=True)
+    op.create_table(
+        "image_facts",
+        sa.Column("manifest_id", ID, autoincrement=False, nullable=False),
+        sa.Column("facts", sa.Text(), nullable=False),
+        sa.Column("architecture", sa.String(), nullable=True),
+        sa.Column("level", sa.BigInteger(), nullable=True),
+        sa.Column("glibc", sa.BigInteger(), nullable=True),
+        sa.Column("cuda", sa.BigInteger(), nullable=True),
+        sa.Column("rocm", sa.BigInteger(), nullable=True),
+        sa.Column("mpi", sa.String(), nullable=False),
+        sa.Column("base", sa.String(), nullable=True),
+        sa.Column("read_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["manifest_id"], ["manifests.id"], name=op.f("fk_image_facts_manifest_id_manifests")),
+        sa.PrimaryKeyConstraint("manifest_id", name=op.f("pk_image_facts")),
+    )
+    op.create_table(
+        "clusters",
+        sa.Column("id", ID, sa.Identity(always=False), nullable=False),
+        sa.Column("name", NAME, nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_clusters")),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("uq_clusters_name", "clusters", ["name"], unique=True)
     for name in ("only_signed_sifs", "only_signed_images"):
         op.add_column("projects", sa.Column(name, sa.Boolean(), server_default=sa.false(), nullable=False))
     live = sa.text("deleted_at IS NULL")
@@ -43,4 +68,6 @@ def downgrade() -> None:
     op.drop_index("ix_tags_pushed_at", "tags")
     for name in ("only_signed_images", "only_signed_sifs"):
         op.drop_column("projects", name)
+    op.drop_table("clusters")
+    op.drop_table("image_facts")
     op.drop_table("trusted_keys")
