@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from roadstead.access.public_keys import PublicKey, parse
+from roadstead.access.verdicts import State, Verdict
 from roadstead.oci.digest import Digest
 from roadstead.sif import format as sif_format
 from roadstead.sif.convert import Conversion, Open, Source, convert
@@ -43,7 +44,7 @@ from roadstead.sif.format import (
 )
 from roadstead.sif.layers import Layer, Merged, merge
 from roadstead.sif.limits import Limits
-from roadstead.sif.signatures import State, Verdict, check_signatures, judge
+from roadstead.sif.signatures import check_signatures, judge
 from roadstead.sif.squashfs import Settings
 from roadstead.sif.squashfs import Writer as SquashfsWriter
 from tests.rooms.sif.archives import MADE, archive, entry, folder, hard_link, symlink

@@ -19,6 +19,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from roadstead.errors import InvalidInput, TooLarge
@@ -31,30 +32,39 @@ _SMALLEST: Final = 2048
 _GREATEST: Final = 8192  # bits of RSA: verifying costs more with each
 _CURVES: Final = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 _HASHES: Final[Mapping[str, type[hashes.HashAlgorithm]]] = {"sha256": hashes.SHA256, "sha384": hashes.SHA384, "sha512": hashes.SHA512}
+_PSS: Final[Mapping[str, type[hashes.HashAlgorithm]]] = {"PS256": hashes.SHA256, "PS384": hashes.SHA384, "PS512": hashes.SHA512}
+_RAW: Final[Mapping[str, tuple[type[ec.EllipticCurve], type[hashes.HashAlgorithm]]]] = {
+    "ES256": (ec.SECP256R1, hashes.SHA256),
+    "ES384": (ec.SECP384R1, hashes.SHA384),
+    "ES512": (ec.SECP521R1, hashes.SHA512),
+}
 _Key = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
 
 
 class PublicKey(msgspec.Struct, frozen=True):
     """One key. `kind` is "public-key" or "certificate"; `fingerprint` is the SHA-256 of its DER, in upper-case hexadecimal.
 
-    `key_id` is that of the key alone, as OpenSSH and DSSE write it ("SHA256:…"). `subject` and the times are those of a certificate.
+    `key_id` is that of the key alone, as OpenSSH and DSSE write it ("SHA256:…"), and `of_key` the fingerprint of the key alone, which is
+    that of a public key itself. `subject` and the times are those of a certificate.
     """
 
     kind: str
     fingerprint: str
     key_id: str
+    of_key: str
     pem: str
     subject: str | None = None
     valid_from: datetime | None = None
     expires_at: datetime | None = None
 
     def made(self, signature: bytes, message: bytes, algorithm: str) -> bool:
-        """Whether the key has made this signature of the message, hashed by "sha256", "sha384" or "sha512" (not asked by Ed25519)."""
-        hashed = _HASHES.get(algorithm)
-        if hashed is None:
-            return False
+        """Whether the key has made this signature of the message.
+
+        `algorithm` is one of JOSE's (RFC 7518 §3: "PS256" to "PS512", "ES256" to "ES512"), or the hash alone, "sha256", "sha384" or
+        "sha512" (not asked by Ed25519), where RSA is that of PKCS #1 version 1.5, and ECDSA in DER.
+        """
         try:
-            _verify(_checked(_read(self.kind, self.pem.encode())[1]), signature, message, hashed())
+            _verify(_checked(_read(self.kind, self.pem.encode())[1]), signature, message, algorithm)
         except (InvalidSignature, InvalidInput):
             return False
         return True
@@ -102,6 +112,7 @@ def _described(certificate: x509.Certificate | None, key: _Key) -> PublicKey:
     named = PublicKey(
         kind="public-key",
         fingerprint=hashlib.sha256(der).hexdigest().upper(),
+        of_key=hashlib.sha256(of_key).hexdigest().upper(),
         key_id="SHA256:" + base64.b64encode(hashlib.sha256(wire).digest()).decode().rstrip("="),
         pem=key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode(),
     )
@@ -117,11 +128,25 @@ def _described(certificate: x509.Certificate | None, key: _Key) -> PublicKey:
     )
 
 
-def _verify(key: _Key, signature: bytes, message: bytes, hashed: hashes.HashAlgorithm) -> None:
+def _verify(key: _Key, signature: bytes, message: bytes, algorithm: str) -> None:
     """Raises InvalidSignature."""
-    if isinstance(key, rsa.RSAPublicKey):
-        key.verify(signature, message, padding.PKCS1v15(), hashed)
-    elif isinstance(key, ec.EllipticCurvePublicKey):
-        key.verify(signature, message, ec.ECDSA(hashed))
-    else:
+    pss, (curve, raw), hashed = _PSS.get(algorithm), _RAW.get(algorithm, (None, None)), _HASHES.get(algorithm)
+    if isinstance(key, rsa.RSAPublicKey) and pss is not None:
+        key.verify(signature, message, padding.PSS(padding.MGF1(pss()), padding.PSS.DIGEST_LENGTH), pss())
+    elif isinstance(key, rsa.RSAPublicKey) and hashed is not None:
+        key.verify(signature, message, padding.PKCS1v15(), hashed())
+    elif isinstance(key, ec.EllipticCurvePublicKey) and curve is not None and raw is not None and isinstance(key.curve, curve):
+        key.verify(_in_der(signature, (key.curve.key_size + 7) // 8), message, ec.ECDSA(raw()))
+    elif isinstance(key, ec.EllipticCurvePublicKey) and hashed is not None:
+        key.verify(signature, message, ec.ECDSA(hashed()))
+    elif isinstance(key, ed25519.Ed25519PublicKey) and hashed is not None:
         key.verify(signature, message)
+    else:
+        raise InvalidSignature
+
+
+def _in_der(signature: bytes, length: int) -> bytes:
+    """A signature that is two numbers of so many bytes (RFC 7518 §3.4)."""
+    if len(signature) != 2 * length:
+        raise InvalidSignature
+    return encode_dss_signature(int.from_bytes(signature[:length]), int.from_bytes(signature[length:]))

@@ -16,18 +16,20 @@ import hashlib
 import struct
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from enum import StrEnum
 from typing import Final, NamedTuple
 
 import msgspec
 
-from roadstead.access import openpgp
+from roadstead.access import dsse, openpgp
 from roadstead.access.clock import Clock
 from roadstead.access.public_keys import PublicKey
+from roadstead.access.verdicts import State, Verdict, best, in_time, not_made
 from roadstead.errors import InvalidInput
-from roadstead.sif import dsse
 from roadstead.sif.facts import Read, SignatureFacts
 from roadstead.sif.format import DESCRIPTOR, HEADER, DataType, PartitionType
+
+PAYLOAD_TYPE: Final = "application/vnd.sylabs.sif-metadata+json"
+"""What an envelope in a SIF carries."""
 
 LONGEST: Final = 64 * 1024
 """Bytes of a signature that are read."""
@@ -42,31 +44,7 @@ _PROTECTED: Final = struct.Struct("<i?IIqqqq")  # Type, used, identifier from 0,
 _ALGORITHMS: Final = {"sha256": "sha256", "sha384": "sha384", "sha512": "sha512"}
 _CLEAR_SIGNED: Final = b"-----BEGIN PGP SIGNED MESSAGE-----"
 _SIGNATURE: Final = b"-----BEGIN PGP SIGNATURE-----"
-
-
-class State(StrEnum):
-    """What is to be said of a signature."""
-
-    VALID = "valid"
-    ALTERED = "altered"
-    INVALID = "invalid"
-    UNKNOWN_KEY = "unknown-key"
-    REVOKED_KEY = "revoked-key"
-    EXPIRED_KEY = "expired-key"
-    UNSUPPORTED = "unsupported"
-
-
-_BEST_FIRST: Final = (State.VALID, State.EXPIRED_KEY, State.INVALID)
 _LONGEST_ID: Final = 64
-
-
-class Verdict(msgspec.Struct, frozen=True):
-    """A signature, judged: `fingerprint` of the key (upper case), when it was made as far as it is known, and what is wrong, in words."""
-
-    state: State
-    fingerprint: str | None = None
-    signed_at: datetime | None = None
-    reason: str | None = None
 
 
 class _Header(msgspec.Struct, frozen=True):
@@ -212,7 +190,7 @@ def _kind(message: bytes) -> str | None:
 
 def _wrapped(message: bytes) -> dsse.Wrapped:
     try:
-        return dsse.parse(message)
+        return dsse.parse(message, PAYLOAD_TYPE)
     except ValueError as error:
         raise _Fault(str(error)) from error
 
@@ -253,7 +231,7 @@ def judge(found: SignatureFacts, certificates: Iterable[bytes], clock: Clock, pu
     if found.fault is not None:
         return Verdict(State.ALTERED, found.fingerprint, reason=found.fault)
     if found.kind == "dsse" and found.message is not None:
-        return _enveloped(found, dsse.parse(found.message), public_keys, clock)
+        return _enveloped(found, dsse.parse(found.message, PAYLOAD_TYPE), public_keys, clock)
     if found.kind != "pgp" or found.message is None:
         return Verdict(State.UNSUPPORTED, found.fingerprint, reason="Signatures of this kind are not verified here.")
     message = found.message.encode()
@@ -275,21 +253,13 @@ def _enveloped(found: SignatureFacts, wrapped: dsse.Wrapped, keys: Iterable[Publ
     for key in keys:
         tried = [signature for key_id, signature in wrapped.signatures if key_id == key.key_id]
         if any(key.made(signature, wrapped.signed, found.hash) for signature in tried):
-            verdicts.append(_in_time(key, clock()))
+            verdicts.append(in_time(key, clock()))
         elif tried:
-            verdicts.append(Verdict(State.INVALID, key.fingerprint, reason="The key has not made this signature."))
+            verdicts.append(not_made(key))
     if verdicts:
-        return min(verdicts, key=lambda one: _BEST_FIRST.index(one.state))
+        return best(verdicts)
     named = ", ".join(key_id[:_LONGEST_ID] for key_id, _ in wrapped.signatures if key_id) or "none"
     return Verdict(State.UNKNOWN_KEY, reason=f"The project trusts no public key or certificate that has made it. It names: {named}.")
-
-
-def _in_time(key: PublicKey, now: datetime) -> Verdict:
-    if key.valid_from is not None and now < key.valid_from:
-        return Verdict(State.EXPIRED_KEY, key.fingerprint, reason=f"The certificate counts from {key.valid_from:%Y-%m-%d} on.")
-    if key.expires_at is not None and now >= key.expires_at:
-        return Verdict(State.EXPIRED_KEY, key.fingerprint, reason=f"The certificate expired on {key.expires_at:%Y-%m-%d}.")
-    return Verdict(State.VALID, key.fingerprint)
 
 
 def _verified(found: SignatureFacts, message: bytes, key: bytes, signed_at: datetime | None) -> Verdict:

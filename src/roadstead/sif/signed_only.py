@@ -17,6 +17,7 @@ from roadstead.access.actor import Actor
 from roadstead.access.clock import Clock
 from roadstead.access.openpgp_keys import OpenPgpKeys
 from roadstead.access.public_keys import PublicKey, parse
+from roadstead.access.verdicts import State, Verdict
 from roadstead.errors import GateRefused, InvalidManifest, NotFound
 from roadstead.metadata import facts, trusted_keys
 from roadstead.metadata.database import Database
@@ -27,7 +28,7 @@ from roadstead.oci.manifest import parse_manifest
 from roadstead.oci.reference import RepositoryName
 from roadstead.sif.facts import Facts, SignatureFacts
 from roadstead.sif.forms import Form, form_of
-from roadstead.sif.signatures import State, Verdict, judge
+from roadstead.sif.signatures import judge
 
 _TOLD: Final = 5
 _GENERATIONS: Final = 4

@@ -15,17 +15,17 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from roadstead.access.actor import ANONYMOUS, Actor
 from roadstead.access.openpgp_keys import OpenPgpKeys
 from roadstead.access.public_keys import PublicKey, parse
+from roadstead.access.verdicts import State, Verdict
 from roadstead.content.memory import MemoryStore
 from roadstead.errors import Conflict, Denied, GateRefused, InvalidInput, NotFound, TooLarge
 from roadstead.metadata.database import Database
 from roadstead.oci.reference import TagName
 from roadstead.registry.registry import Registry
 from roadstead.registry.seams import Seams
-from roadstead.sif.dsse import PAYLOAD_TYPE
 from roadstead.sif.facts import SignatureFacts
 from roadstead.sif.format import DataType, HashType, Object, Signature
 from roadstead.sif.gate import SifGate
-from roadstead.sif.signatures import State, Verdict, judge
+from roadstead.sif.signatures import PAYLOAD_TYPE, judge
 from roadstead.sif.signed import ShownSignatures
 from roadstead.sif.signed_only import SignedOnly
 from tests.conftest import MakeRegistry

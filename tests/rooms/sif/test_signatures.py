@@ -16,9 +16,10 @@ import pytest
 from pysequoia import SignatureMode, Tsk
 from pysequoia import sign as sequoia_sign
 
+from roadstead.access.verdicts import State, Verdict
 from roadstead.sif.facts import SignatureFacts
 from roadstead.sif.format import DataType, HashType, Object, Signature
-from roadstead.sif.signatures import LONGEST, State, Verdict, check_signatures, judge
+from roadstead.sif.signatures import LONGEST, check_signatures, judge
 from tests.support.sifs import container, root, squashfs
 
 PAIR = Tsk.generate("Ada <ada@example.org>")

@@ -1,4 +1,4 @@
-"""The envelope that a SIF's signature is wrapped in where the key is not OpenPGP's (DSSE version 1, github.com/secure-systems-lab/dsse)."""
+"""The envelope that a signature is wrapped in where the key is not OpenPGP's (DSSE version 1, github.com/secure-systems-lab/dsse)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Final
 
 import msgspec
 
-PAYLOAD_TYPE: Final = "application/vnd.sylabs.sif-metadata+json"
 _MOST: Final = 16
 _STANDARD: Final = str.maketrans("-_", "+/")
 
@@ -32,26 +31,28 @@ class Envelope(msgspec.Struct, frozen=True, rename="camel"):
 class Wrapped(msgspec.Struct, frozen=True):
     """What the envelope carries, and its signatures, each with the id of the key that it names, or ""."""
 
+    payload_type: str
     payload: bytes
     signatures: tuple[tuple[str, bytes], ...]
 
     @property
     def signed(self) -> bytes:
         """The bytes that are signed (the protocol's pre-authentication encoding)."""
-        return b"DSSEv1 %d %s %d %s" % (len(PAYLOAD_TYPE), PAYLOAD_TYPE.encode(), len(self.payload), self.payload)
+        named = self.payload_type.encode()
+        return b"DSSEv1 %d %s %d %s" % (len(named), named, len(self.payload), self.payload)
 
 
-def parse(message: bytes | str) -> Wrapped:
-    """Read an envelope. Raises ValueError, with what is wrong in a sentence."""
+def parse(message: bytes | str, payload_type: str) -> Wrapped:
+    """Read an envelope of that type. Raises ValueError, with what is wrong in a sentence."""
     try:
         envelope = msgspec.json.decode(message, type=Envelope)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError("It is no envelope of a signature.") from error
-    if envelope.payload_type != PAYLOAD_TYPE:
-        raise ValueError("It is an envelope of something else than the signature of a SIF.")
+    if envelope.payload_type != payload_type:
+        raise ValueError("It is an envelope of something else.")
     if not 0 < len(envelope.signatures) <= _MOST:
         raise ValueError(f"The envelope has {len(envelope.signatures)} signatures, and 1 to {_MOST} are read.")
-    return Wrapped(_bytes(envelope.payload), tuple((one.keyid, _bytes(one.sig)) for one in envelope.signatures))
+    return Wrapped(payload_type, _bytes(envelope.payload), tuple((one.keyid, _bytes(one.sig)) for one in envelope.signatures))
 
 
 def _bytes(text: str) -> bytes:
