@@ -108,7 +108,8 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
         surveys = Surveys(database, Stock(database, store), _means(settings), queue, system_clock)
         sif = SifRoom(database, plain, queue, _makers(settings, database, store), system_clock, _patience(settings), surveys)
         gate = SifGate(database, store, system_clock, accept_damaged=settings.accept_damaged_sif)
-        seams = msgspec.structs.replace(sif.seams(), push_gate=gate, pull_gate=SignedOnly(database, access.openpgp_keys, system_clock))
+        signed = SignedOnly(database, access.openpgp_keys, plain.image_signatures, system_clock)
+        seams = msgspec.structs.replace(sif.seams(), push_gate=gate, pull_gate=signed)
         registry = Registry(database, store, settings.rules(), seams, configuration=access.configuration)
         clusters = Clusters(database, system_clock)
         yield System(settings, database, store, access, registry, queue, Jobs(database), sif, surveys, clusters)
@@ -197,7 +198,8 @@ def doors(system: System) -> Mapping[str, Door]:
 
     checks = {"database": system.database.check, "store": system.store.check}
     library = LibraryDoor(system.access, system.registry)
-    signatures = ShownSignatures(system.database, system.registry.repositories, system.access.openpgp_keys, system_clock)
+    registry, keys = system.registry, system.access.openpgp_keys
+    signatures = ShownSignatures(system.database, registry.repositories, registry.image_signatures, keys, system_clock)
     own_authority = isinstance(system.settings.tls_source, SelfSigned)
     compatibility = Compatibility(system.database, system.registry.repositories, system.surveys, system.clusters, system_clock)
     rooms = Rooms(

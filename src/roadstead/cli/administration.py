@@ -255,6 +255,7 @@ def project_trust(
     called: Annotated[str, typer.Option(help="What people call the key that is added. Default: its first user id.")] = "",
     remove: Annotated[str | None, typer.Option(help="Trust the key of this fingerprint no more.")] = None,
     only_signed_sifs: Annotated[bool | None, typer.Option(help="Give out only SIFs that one of these keys has signed.")] = None,
+    only_signed_images: Annotated[bool | None, typer.Option(help="Give out only images that one of these keys has signed.")] = None,
     as_json: JsonOption = False,
     data: DataOption = None,
     config: ConfigOption = None,
@@ -264,8 +265,7 @@ def project_trust(
     async def act(desk: Desk) -> Any:
         if add is not None:
             await desk.trust.add(SYSTEM, name, _key_or_fingerprint(add), called)
-        if only_signed_sifs is not None:
-            await desk.trust.require(SYSTEM, name, sifs=only_signed_sifs)
+        await desk.trust.require(SYSTEM, name, sifs=only_signed_sifs, images=only_signed_images)
         if remove is not None:
             await desk.trust.remove(SYSTEM, name, remove)
         return await desk.trust.of_project(SYSTEM, name)
@@ -275,6 +275,7 @@ def project_trust(
         show(trusted, as_json=True)
         return
     print(f"only signed SIFs: {'yes' if trusted.only_signed_sifs else 'no'}")
+    print(f"only signed images: {'yes' if trusted.only_signed_images else 'no'}")
     show(trusted.keys, as_json=False, columns=("fingerprint", "name", "added_by", "added_at"))
 
 

@@ -30,6 +30,7 @@ class ManifestRow(msgspec.Struct, frozen=True):
     media_type: str
     content: bytes
     only_signed_sifs: bool = False
+    only_signed_images: bool = False
 
 
 class ReferrerRow(msgspec.Struct, frozen=True):
@@ -73,7 +74,8 @@ class ManifestSelects:
 
     def __init__(self, database: Database) -> None:
         place = (projects.c.id, projects.c.name, projects.c.public, repositories.c.id, manifests.c.id)
-        what = (manifests.c.digest, manifests.c.media_type, manifests.c.content, projects.c.only_signed_sifs)
+        asked = (projects.c.only_signed_sifs, projects.c.only_signed_images)
+        what = (manifests.c.digest, manifests.c.media_type, manifests.c.content, *asked)
         repository = and_(
             projects.c.name == bindparam("project"),
             projects.c.deleted_at.is_(None),
@@ -108,7 +110,7 @@ class ManifestSelects:
 
 
 def _row(row: Sequence[Any], tag_id: int | None) -> ManifestRow:
-    return ManifestRow(row[0], row[1], bool(row[2]), row[3], row[4], tag_id, Digest(row[6]), row[7], row[8], bool(row[9]))
+    return ManifestRow(row[0], row[1], bool(row[2]), row[3], row[4], tag_id, Digest(row[6]), row[7], row[8], bool(row[9]), bool(row[10]))
 
 
 _LIVE = manifests.c.deleted_at.is_(None)

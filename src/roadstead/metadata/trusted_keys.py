@@ -34,15 +34,25 @@ def of_project(connection: Connection, project_id: int) -> Sequence[TrustedKeyRo
     return [TrustedKeyRow(*row) for row in connection.execute(statement)]
 
 
-def in_pem(connection: Connection, project_id: int) -> Sequence[str]:
-    """The public keys and certificates that a project trusts, each in PEM. Those of OpenPGP are the key server's."""
+class PemRow(msgspec.Struct, frozen=True):
+    """A public key or a certificate that a project trusts, and what people call it."""
+
+    name: str
+    pem: str
+
+
+def in_pem(connection: Connection, project_id: int) -> Sequence[PemRow]:
+    """The public keys and certificates that a project trusts. Those of OpenPGP are the key server's."""
     mine = (trusted_keys.c.project_id == project_id, trusted_keys.c.key.is_not(None))
-    return connection.execute(select(trusted_keys.c.key).where(*mine).order_by(trusted_keys.c.id)).scalars().all()
+    statement = select(trusted_keys.c.name, trusted_keys.c.key).where(*mine).order_by(trusted_keys.c.id)
+    return [PemRow(*row) for row in connection.execute(statement)]
 
 
-def count(connection: Connection, project_id: int) -> int:
-    """How many keys a project trusts."""
-    return connection.execute(select(func.count()).where(trusted_keys.c.project_id == project_id)).scalar_one()
+def count(connection: Connection, project_id: int, *, for_images: bool = False) -> int:
+    """How many keys a project trusts; `for_images` only those in PEM, as nobody signs images by OpenPGP."""
+    mine = trusted_keys.c.project_id == project_id
+    counted = select(func.count()).where(mine, trusted_keys.c.key.is_not(None)) if for_images else select(func.count()).where(mine)
+    return connection.execute(counted).scalar_one()
 
 
 class NewTrustedKey(msgspec.Struct, frozen=True):
@@ -66,10 +76,11 @@ def remove(connection: Connection, project_id: int, fingerprint: str) -> bool:
     return connection.execute(delete(trusted_keys).where(*mine)).rowcount > 0
 
 
-def asks_for_sifs(connection: Connection, project_id: int) -> bool:
-    """Whether a live project gives out signed SIFs only."""
+def asks_for(connection: Connection, project_id: int) -> tuple[bool, bool]:
+    """Whether a live project gives out signed SIFs only, and whether signed images only."""
     mine = (projects.c.id == project_id, projects.c.deleted_at.is_(None))
-    return bool(connection.execute(select(projects.c.only_signed_sifs).where(*mine)).scalar())
+    row = connection.execute(select(projects.c.only_signed_sifs, projects.c.only_signed_images).where(*mine)).first()
+    return (False, False) if row is None else (bool(row[0]), bool(row[1]))
 
 
 def made_of(connection: Connection, manifest_id: int) -> Digest | None:

@@ -11,6 +11,7 @@ from roadstead.registry.blobs import Blobs
 from roadstead.registry.configs import Configs
 from roadstead.registry.copies import Copies
 from roadstead.registry.derived import Derived
+from roadstead.registry.image_signatures import ImageSignatures
 from roadstead.registry.manifests import Manifests
 from roadstead.registry.projects import Projects
 from roadstead.registry.pulls import PullCounter
@@ -54,5 +55,6 @@ class Registry:
         self.statistics = Statistics(database)
         self.search = Search(database)
         self.trust = Trust(database, self.projects, clock)
+        self.image_signatures = ImageSignatures(database, store, clock)
         self.sifs = Sifs(database, self.repositories, self.blobs, self.uploads, self.manifests, self.pulls)
         self.referrers = Referrers(database, self.repositories)

@@ -1,6 +1,7 @@
 """Whose signatures a project trusts: its administrators say it, everybody who may see the project may read it.
 
-That SIFs are given out only if one of these keys has signed them is asked at every pull by the gate of the room that reads signatures.
+That SIFs, or images, are given out only if one of these keys has signed them is asked at every pull by the gate of the room that reads
+signatures in SIFs.
 """
 
 from __future__ import annotations
@@ -34,9 +35,10 @@ _PEM: Final = "-----BEGIN "
 
 
 class Trusted(msgspec.Struct, frozen=True):
-    """The keys that a project trusts, and whether it gives out only those SIFs that one of them has signed."""
+    """The keys that a project trusts, and whether it gives out only those SIFs, and images, that one of them has signed."""
 
     only_signed_sifs: bool
+    only_signed_images: bool
     keys: Sequence[TrustedKeyRow]
 
 
@@ -90,23 +92,31 @@ class Trust:
             projects.change(connection, row.id, self._clock())
             if not trusted_keys.remove(connection, row.id, wanted):
                 raise NotFound(f"The project does not trust a key {wanted}.")
-            if trusted_keys.asks_for_sifs(connection, row.id) and not trusted_keys.count(connection, row.id):
-                raise Conflict("This is the last key: without one nothing could be pulled. Add another first, or ask for no signatures.")
+            _require_keys(
+                connection, row.id, "This is the last key: without one nothing could be pulled. Add another first, or ask for none."
+            )
             self._audit(connection, actor, Operation.DELETE, row, f"trusts the key {wanted} no more")
 
         await self._database.write(work)
 
-    async def require(self, actor: Actor, which: str | int, *, sifs: bool) -> None:
-        """Give out only signed SIFs from now on, or all. Raises Conflict where no key is trusted, as nothing could be pulled then."""
+    async def require(self, actor: Actor, which: str | int, *, sifs: bool | None = None, images: bool | None = None) -> None:
+        """Give out only signed SIFs, or images, from now on, or all; None leaves it as it is.
+
+        Raises Conflict where no key is trusted that could sign such, as nothing could be pulled then.
+        """
         row = await self._projects.get(actor, which, Action.CONFIGURE)
+        wanted = {"only_signed_sifs": sifs, "only_signed_images": images}
+        changes = {name: value for name, value in wanted.items() if value is not None}
 
         def work(connection: Connection) -> None:
-            projects.change(connection, row.id, self._clock(), only_signed_sifs=sifs)
-            if sifs and not trusted_keys.count(connection, row.id):
-                raise Conflict("The project trusts no key, so nothing could be pulled: add one first.")
-            self._audit(connection, actor, Operation.UPDATE, row, f"only_signed_sifs: {str(sifs).lower()}")
+            projects.change(connection, row.id, self._clock(), **changes)
+            _require_keys(connection, row.id, "The project trusts no key, so nothing could be pulled: add one first.")
+            self._audit(
+                connection, actor, Operation.UPDATE, row, ", ".join(f"{name}: {str(value).lower()}" for name, value in changes.items())
+            )
 
-        await self._database.write(work)
+        if changes:
+            await self._database.write(work)
 
     def _audit(self, connection: Connection, actor: Actor, operation: Operation, row: ProjectRow, said: str) -> None:
         now = self._clock()
@@ -114,7 +124,16 @@ class Trust:
 
 
 def _trusted(connection: Connection, project_id: int) -> Trusted:
-    return Trusted(trusted_keys.asks_for_sifs(connection, project_id), trusted_keys.of_project(connection, project_id))
+    return Trusted(*trusted_keys.asks_for(connection, project_id), trusted_keys.of_project(connection, project_id))
+
+
+def _require_keys(connection: Connection, project_id: int, otherwise: str) -> None:
+    """Raises Conflict, in these words, if the project asks for signatures that no key could make."""
+    sifs, images = trusted_keys.asks_for(connection, project_id)
+    if (sifs and not trusted_keys.count(connection, project_id)) or (
+        images and not trusted_keys.count(connection, project_id, for_images=True)
+    ):
+        raise Conflict(f"{otherwise} For images it is a public key or a certificate." if images else otherwise)
 
 
 def _of_pem(text: str, name: str) -> NewTrustedKey:

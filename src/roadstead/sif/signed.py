@@ -1,8 +1,8 @@
-"""The signatures of an artifact's SIF as people see them: judged at this moment, with the keys that are known at this moment."""
+"""The signatures of an artifact as people see them, in its SIF and beside it: judged at this moment, with the keys of this moment."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -17,7 +17,9 @@ from roadstead.errors import NotFound
 from roadstead.metadata import facts, trusted_keys
 from roadstead.metadata.database import Database
 from roadstead.metadata.manifests import ManifestSelects
+from roadstead.oci.digest import Digest
 from roadstead.oci.reference import Reference, RepositoryName
+from roadstead.registry.image_signatures import ImageSignature, ImageSignatures
 from roadstead.registry.manifests import unknown
 from roadstead.registry.repositories import Repositories
 from roadstead.sif.facts import Facts, SignatureFacts
@@ -27,10 +29,12 @@ _LENGTH: Final = 40  # of a fingerprint of OpenPGP version 4, the only one that 
 
 
 class ShownSignature(msgspec.Struct, frozen=True):
-    """One signature. `state` is one of `sif.signatures.State`; `kind` is `pgp` or `dsse`, None for what is neither.
+    """One signature. `state` is one of `access.verdicts.State`; `kind` is `pgp` or `dsse` of one in a SIF, None for what is neither there,
+    `cosign` or `notation` of one beside it, in a manifest of its own, whose digest `manifest` is.
 
-    Of OpenPGP, where the key is known, `owner` is the account that pushed it, and `user_ids` is what it says of its holder. `signed_at` is
-    what the signature says, believable where that is valid, and None of `dsse`; `reason` is why it is not.
+    `name` is what the project calls the key, if it trusts it and that is not OpenPGP's. Of OpenPGP, where the key is known, `owner` is the
+    account that pushed it, and `user_ids` is what it says of its holder. `signed_at` is what the signature says, believable where that is
+    valid, None where it says nothing; `reason` is why it is not valid.
     """
 
     state: str
@@ -40,20 +44,26 @@ class ShownSignature(msgspec.Struct, frozen=True):
     user_ids: tuple[str, ...]
     signed_at: datetime | None
     reason: str | None
+    name: str | None = None
+    manifest: Digest | None = None
 
 
 class ShownSignatures:
     """Who may pull sees them."""
 
-    def __init__(self, database: Database, repositories: Repositories, keys: OpenPgpKeys, clock: Clock) -> None:
+    def __init__(self, database: Database, repositories: Repositories, images: ImageSignatures, keys: OpenPgpKeys, clock: Clock) -> None:
         self._database = database
         self._repositories = repositories
+        self._images = images
         self._keys = keys
         self._manifests = ManifestSelects(database)
         self._clock = clock
 
     async def all(self, actor: Actor, name: RepositoryName, reference: Reference) -> Sequence[ShownSignature]:
-        """The signatures inside an artifact's SIF; () where there are none, or no SIF. Raises ManifestUnknown, and what `locate` raises."""
+        """The signatures inside an artifact's SIF, then those that cosign and notation have put beside it.
+
+        Raises ManifestUnknown, and what `locate` raises.
+        """
         place = await self._repositories.locate(actor, name, Action.PULL)
         found = await self._manifests.find(name, reference)
         if found is None or place.repository_id is None:
@@ -62,18 +72,21 @@ class ShownSignatures:
         known = (await self._database.read(read)).get(found.manifest_id)
         signatures = () if known is None else msgspec.json.decode(known, type=Facts).signatures
         pem = partial(trusted_keys.in_pem, project_id=found.project_id)
-        keys = [parse(one.encode()) for one in await self._database.read(pem)] if any(one.kind == "dsse" for one in signatures) else []
-        return [await self._shown(one, keys) for one in signatures]
+        rows = await self._database.read(pem) if any(one.kind == "dsse" for one in signatures) else []
+        keys = {parse(row.pem.encode()): row.name for row in rows}
+        beside = await self._images.of(found.project_id, place.repository_id, found.digest)
+        return [*[await self._shown(one, keys) for one in signatures], *map(_of_image, beside)]
 
-    async def _shown(self, signature: SignatureFacts, public_keys: Sequence[PublicKey]) -> ShownSignature:
+    async def _shown(self, signature: SignatureFacts, public_keys: Mapping[PublicKey, str]) -> ShownSignature:
         # Whoever wraps a signature in an envelope could name anybody's OpenPGP key beside it.
-        key = "" if signature.kind == "dsse" else signature.fingerprint or ""
-        rows = await self._keys.search(key, exact=True) if len(key) == _LENGTH else []
-        verdict = judge(signature, await self._certificates(key) if rows else [], self._clock, public_keys)
+        handle = "" if signature.kind == "dsse" else signature.fingerprint or ""
+        rows = await self._keys.search(handle, exact=True) if len(handle) == _LENGTH else []
+        verdict = judge(signature, await self._certificates(handle) if rows else [], self._clock, public_keys)
         return ShownSignature(
             state=verdict.state,
             kind=signature.kind,
             fingerprint=verdict.fingerprint,
+            name=next((name for key, name in public_keys.items() if key.fingerprint == verdict.fingerprint), None),
             owner=rows[0].owner if rows else None,
             user_ids=rows[0].user_ids if rows else (),
             signed_at=verdict.signed_at,
@@ -85,3 +98,10 @@ class ShownSignatures:
             return await self._keys.certificates(key)
         except NotFound:  # removed at this moment
             return []
+
+
+def _of_image(one: ImageSignature) -> ShownSignature:
+    verdict = one.verdict
+    return ShownSignature(
+        verdict.state, one.kind, verdict.fingerprint, None, (), verdict.signed_at, verdict.reason, name=one.name, manifest=one.manifest
+    )

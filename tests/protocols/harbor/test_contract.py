@@ -284,7 +284,7 @@ def test_the_clusters_of_the_site(admin: httpx2.Client, user: httpx2.Client, nob
 
 def test_whom_a_project_trusts(admin: httpx2.Client, user: httpx2.Client, project: str) -> None:
     trust = f"/projects/{project}/trust"
-    assert admin.get(trust).json() == {"only_signed_sifs": False, "keys": []}
+    assert admin.get(trust).json() == {"only_signed_sifs": False, "only_signed_images": False, "keys": []}
     key = admin.post(f"{trust}/keys", json={"fingerprint": "AB" * 20})
     assert (key.status_code, code(key)) == (404, "NOT_FOUND")
     assert "apptainer key push" in key.json()["errors"][0]["message"]
@@ -292,5 +292,6 @@ def test_whom_a_project_trusts(admin: httpx2.Client, user: httpx2.Client, projec
     assert admin.delete(f"{trust}/keys/{'AB' * 20}").status_code == 404
     without = admin.put(trust, json={"only_signed_sifs": True})
     assert (without.status_code, code(without)) == (409, "CONFLICT")
+    assert admin.put(trust, json={"only_signed_images": True}).status_code == 409
     assert user.put(trust, json={"only_signed_sifs": False}).status_code in (403, 404)
     assert admin.put(trust, json={"only_signed_sifs": "perhaps"}).status_code == 400

@@ -53,7 +53,7 @@ def made(database: Database, registry: Registry, access: Access, checks: Mapping
 
 
 def signed(database: Database, registry: Registry, access: Access) -> ShownSignatures:
-    return ShownSignatures(database, registry.repositories, access.openpgp_keys, ManualClock())
+    return ShownSignatures(database, registry.repositories, registry.image_signatures, access.openpgp_keys, ManualClock())
 
 
 def shown(database: Database, registry: Registry) -> ShownConversions:

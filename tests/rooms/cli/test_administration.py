@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from roadstead.access.secret import looks_like_secret
+from tests.support.pem import public_pem
 
 PROGRAM = str(Path(sys.executable).with_name("roadstead"))
 GOOD = "correct horse battery"
@@ -116,6 +118,23 @@ def test_what_a_project_converts(site: Site) -> None:
     assert "windows/amd64" in site.refused("project", "conversion", "climate", "--platforms", "windows/amd64")
     assert "nowhere" in site.refused("project", "conversion", "nowhere", "--when", "off")
     assert site.run("project", "conversion", "climate", "--when", "always").returncode == 2
+
+
+def test_whom_a_project_trusts(site: Site, tmp_path: Path) -> None:
+    site.told("project", "add", "climate")
+    assert site.told("project", "trust", "climate") == {"only_signed_sifs": False, "only_signed_images": False, "keys": []}
+    assert "trusts no key" in site.refused("project", "trust", "climate", "--only-signed-images")
+    key = tmp_path / "cosign.pub"
+    key.write_bytes(public_pem(ec.generate_private_key(ec.SECP256R1())))
+    trusted = site.told("project", "trust", "climate", "--add", str(key), "--called", "the build", "--only-signed-images")
+    assert (trusted["only_signed_images"], trusted["only_signed_sifs"]) == (True, False)
+    ((kind, name, fingerprint),) = [(one["kind"], one["name"], one["fingerprint"]) for one in trusted["keys"]]
+    assert (kind, name) == ("public-key", "the build")
+    assert "only signed images: yes" in site.run("project", "trust", "climate").stdout
+    assert "last key" in site.refused("project", "trust", "climate", "--remove", fingerprint)
+    assert site.told("project", "trust", "climate", "--no-only-signed-images", "--remove", fingerprint)["keys"] == []
+    key.write_text("-----BEGIN PUBLIC KEY-----\n")
+    assert "cannot be read" in site.refused("project", "trust", "climate", "--add", str(key))
 
 
 def test_an_empty_project_is_removed(site: Site) -> None:

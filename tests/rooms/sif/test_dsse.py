@@ -20,6 +20,7 @@ from roadstead.content.memory import MemoryStore
 from roadstead.errors import Conflict, Denied, GateRefused, InvalidInput, NotFound, TooLarge
 from roadstead.metadata.database import Database
 from roadstead.oci.reference import TagName
+from roadstead.registry.image_signatures import ImageSignatures
 from roadstead.registry.registry import Registry
 from roadstead.registry.seams import Seams
 from roadstead.sif.facts import SignatureFacts
@@ -138,13 +139,14 @@ def keys(database: Database, clock: ManualClock) -> OpenPgpKeys:
 
 @pytest.fixture
 def registry(make_registry: MakeRegistry, database: Database, store: MemoryStore, keys: OpenPgpKeys, clock: ManualClock) -> Registry:
-    return make_registry(seams=Seams(push_gate=SifGate(database, store, clock), pull_gate=SignedOnly(database, keys, clock)))
+    gate = SignedOnly(database, keys, ImageSignatures(database, store, clock), clock)
+    return make_registry(seams=Seams(push_gate=SifGate(database, store, clock), pull_gate=gate))
 
 
 async def test_it_is_shown_by_the_keys_that_the_project_trusts(
     database: Database, registry: Registry, keys: OpenPgpKeys, clock: ManualClock, admin: Actor
 ) -> None:
-    shown = ShownSignatures(database, registry.repositories, keys, clock)
+    shown = ShownSignatures(database, registry.repositories, registry.image_signatures, keys, clock)
     await push_image(registry, admin, APP, sif_artifact(signed()), "latest")
     (one,) = await shown.all(ANONYMOUS, APP, LATEST)
     assert (one.state, one.kind, one.fingerprint) == ("unknown-key", "dsse", None)
@@ -161,7 +163,7 @@ async def test_the_openpgp_key_that_is_named_beside_an_envelope_says_nothing(
     message = envelope(metadata(container(list(OBJECTS)), len(OBJECTS)), OTHER)
     named = bytes.fromhex(PAIR.extract_certificate().fingerprint)
     await push_image(registry, admin, APP, sif_artifact(with_envelope(message, named=named)), "latest")
-    (one,) = await ShownSignatures(database, registry.repositories, keys, clock).all(ANONYMOUS, APP, LATEST)
+    (one,) = await ShownSignatures(database, registry.repositories, registry.image_signatures, keys, clock).all(ANONYMOUS, APP, LATEST)
     assert (one.state, one.fingerprint, one.owner, one.user_ids) == ("unknown-key", None, None, ())
 
 

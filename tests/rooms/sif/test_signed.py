@@ -37,7 +37,7 @@ def keys(database: Database, clock: ManualClock) -> OpenPgpKeys:
 @pytest.fixture
 def shown(database: Database, guarded: Registry, keys: OpenPgpKeys, clock: ManualClock) -> ShownSignatures:
     clock.now = datetime.now(UTC)
-    return ShownSignatures(database, guarded.repositories, keys, clock)
+    return ShownSignatures(database, guarded.repositories, guarded.image_signatures, keys, clock)
 
 
 async def test_a_signature_is_judged_by_the_keys_of_the_moment(

@@ -15,6 +15,7 @@ from roadstead.errors import Conflict, GateRefused, InvalidInput, NotFound, Road
 from roadstead.metadata.database import Database
 from roadstead.oci.reference import TagName
 from roadstead.registry import trust as trust_module
+from roadstead.registry.image_signatures import ImageSignatures
 from roadstead.registry.registry import Registry
 from roadstead.registry.seams import Seams
 from roadstead.sif.format import DataType, Object
@@ -38,7 +39,8 @@ def keys(database: Database, clock: ManualClock) -> OpenPgpKeys:
 
 @pytest.fixture
 def registry(make_registry: MakeRegistry, database: Database, store: MemoryStore, keys: OpenPgpKeys, clock: ManualClock) -> Registry:
-    return make_registry(seams=Seams(push_gate=SifGate(database, store, clock), pull_gate=SignedOnly(database, keys, clock)))
+    gate = SignedOnly(database, keys, ImageSignatures(database, store, clock), clock)
+    return make_registry(seams=Seams(push_gate=SifGate(database, store, clock), pull_gate=gate))
 
 
 @pytest.fixture

@@ -127,7 +127,7 @@ def rooms(database: Database, store: MemoryStore, access: Access, registry: Regi
     surveys = Surveys(database, Stock(database, store), Means(), Queue(database, clock), clock)
     compatibility = Compatibility(database, registry.repositories, surveys, clusters, clock)
     conversions = SifRoom(database, registry, Queue(database, clock), {}, clock).shown
-    signatures = ShownSignatures(database, registry.repositories, access.openpgp_keys, clock)
+    signatures = ShownSignatures(database, registry.repositories, registry.image_signatures, access.openpgp_keys, clock)
     return Rooms(access, registry, Jobs(database, clock), conversions, signatures, compatibility, clusters, clock=clock)
 
 

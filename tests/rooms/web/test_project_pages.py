@@ -201,6 +201,12 @@ async def test_a_key_in_pem_is_trusted_by_the_same_form(visit: Visit, registry: 
     assert (await browser.post("/projects/vault/policies/keys", {"fingerprint": pem.replace("\n", "\r\n")})).location
     (key,) = (await registry.trust.of_project(admin, "vault")).keys
     assert (key.kind, key.fingerprint in (await browser.get("/projects/vault/policies")).text) == ("public-key", True)
+    assert (await browser.post("/projects/vault/policies/signatures", {"only_signed_images": "true"})).location
+    assert "Only images go out that one of these keys has signed" in (await browser.get("/projects/vault/policies")).text
+    last = await browser.post(f"/projects/vault/policies/keys/{key.fingerprint}")
+    assert (last.status, "last key" in last.text) == (409, True)
+    assert (await browser.post("/projects/vault/policies/signatures", {})).location
+    assert not (await registry.trust.of_project(admin, "vault")).only_signed_images
     assert (await browser.post(f"/projects/vault/policies/keys/{key.fingerprint}")).location
 
 

@@ -22,13 +22,15 @@ class Trust(Answer):
     """What a project asks of signatures."""
 
     only_signed_sifs: bool
+    only_signed_images: bool
     keys: list[TrustedKey]
 
 
 class TrustChange(Body):
-    """Whether only SIFs go out that a trusted key has signed."""
+    """Whether only SIFs, or images, go out that a trusted key has signed. What is left out stays."""
 
-    only_signed_sifs: bool
+    only_signed_sifs: bool | None = None
+    only_signed_images: bool | None = None
 
 
 class NewTrustedKey(Body):
@@ -47,13 +49,14 @@ async def get_trust(call: Calling, project: Segment) -> Trust:
         TrustedKey(kind=one.kind, fingerprint=one.fingerprint, name=one.name, added_by=one.added_by, creation_time=one.added_at)
         for one in found.keys
     ]
-    return Trust(only_signed_sifs=found.only_signed_sifs, keys=keys)
+    return Trust(only_signed_sifs=found.only_signed_sifs, only_signed_images=found.only_signed_images, keys=keys)
 
 
 @router.put("/projects/{project}/trust")
 async def set_trust(call: Calling, project: Segment, wanted: TrustChange) -> None:
-    """Give out only SIFs that a trusted key has signed, or all."""
-    await call.registry.trust.require(call.actor, call.project(project), sifs=wanted.only_signed_sifs)
+    """Give out only SIFs, or images, that a trusted key has signed, or all."""
+    asked = {"sifs": wanted.only_signed_sifs, "images": wanted.only_signed_images}
+    await call.registry.trust.require(call.actor, call.project(project), **asked)
 
 
 @router.post("/projects/{project}/trust/keys", status_code=201)

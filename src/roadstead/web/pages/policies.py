@@ -80,13 +80,14 @@ async def distrust_key(call: Call) -> Response:
 
 @pages.post("/projects/{project}/policies/signatures")
 async def require_signatures(call: Call) -> Response:
-    """Whether only signed SIFs go out."""
-    wanted = call.form.flag("only_signed_sifs")
+    """Whether only signed SIFs go out, and only signed images."""
+    sifs, images = call.form.flag("only_signed_sifs"), call.form.flag("only_signed_images")
     try:
-        await call.rooms.registry.trust.require(call.actor, call.parameters["project"], sifs=wanted)
+        await call.rooms.registry.trust.require(call.actor, call.parameters["project"], sifs=sifs, images=images)
     except MISTAKES as error:
         return await _show(call, error)
-    return _back(call, "Only signed SIFs go out from now on." if wanted else "SIFs go out signed or not.")
+    signed = [what for what, asked in (("SIFs", sifs), ("images", images)) if asked]
+    return _back(call, f"Only signed {' and '.join(signed)} go out from now on." if signed else "All goes out signed or not.")
 
 
 def _back(call: Call, sentence: str) -> Response:
