@@ -33,6 +33,9 @@ PAGES = {
     "help-containerd": "/help/containerd",
     "help-apptainer": "/help/apptainer",
     "nothing": "/projects/nothing",
+    "repository": "/repositories/climate/wrf",
+    "artifact": "/repositories/climate/wrf:latest",
+    "tokens": "/profile/tokens",
 }
 
 

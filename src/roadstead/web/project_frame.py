@@ -40,9 +40,9 @@ class ProjectFrame(msgspec.Struct, frozen=True):
         return action in self.allowed
 
 
-async def project_frame(call: Call) -> ProjectFrame:
-    """The frame of the project in the address. Raises as `Projects.get`, without telling whether there is such a project."""
-    name = call.parameters["project"]
+async def project_frame(call: Call, name: str | None = None) -> ProjectFrame:
+    """The frame of that project, or of the one in the address. Raises as `Projects.get`, and does not tell whether there is one."""
+    name = name or call.parameters["project"]
     row = await call.rooms.registry.projects.details(call.actor, name)
     allowed = await call.rooms.registry.projects.permitted(call.actor, name)
     tabs = tuple((f"/projects/{row.name}{end}", label) for end, label, action in _TABS if action in allowed)

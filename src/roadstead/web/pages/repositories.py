@@ -1,0 +1,139 @@
+"""A repository with its artifacts, and one artifact with the commands to copy. Their addresses are written as image references are."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+import nh3
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+
+from roadstead.access.actor import Action
+from roadstead.errors import NotFound, RoadsteadError
+from roadstead.oci.artifact_type import SIF
+from roadstead.oci.digest import Digest
+from roadstead.oci.manifest import parse_manifest
+from roadstead.oci.reference import Reference, RepositoryName, parse_reference
+from roadstead.registry.artifacts import Artifact
+from roadstead.serving.response import Response
+from roadstead.web.call import MISTAKES, Call
+from roadstead.web.commands import Server, commands
+from roadstead.web.project_frame import project_frame
+from roadstead.web.routes import Pages
+
+pages = Pages()
+
+_MARKDOWN: Final = MarkdownIt("commonmark", {"html": False}).enable("table")
+_TAGS: Final = nh3.ALLOWED_TAGS - {"img"}  # a picture of elsewhere would tell that site who reads
+_LONGEST_RAW: Final = 256 * 1024
+_TOLD: Final = ("Entrypoint", "Cmd", "WorkingDir", "User", "Env")
+
+
+@pages.get("/repositories/{name:path}")
+async def show(call: Call) -> Response:
+    """The repository, or with `:TAG` or `@DIGEST` the artifact."""
+    name, reference = _parse(call.parameters["name"])
+    return await (_show_repository(call, name) if reference is None else _show_artifact(call, name, reference))
+
+
+@pages.post("/repositories/{name:path}")
+async def change(call: Call) -> Response:
+    """Describe the repository (`act=describe`), or delete it (`delete`) once its name is typed; delete an artifact."""
+    name, reference = _parse(call.parameters["name"])
+    if reference is not None:
+        digest = await call.rooms.registry.artifacts.digest(call.actor, name, reference)
+        await call.rooms.registry.manifests.delete_whole(call.actor, name, digest)
+        return call.redirect(f"/repositories/{name}", "The artifact is deleted, with its tags and what was made of it.")
+    try:
+        if call.form.text("act") == "delete":
+            return await _delete(call, name)
+        await call.rooms.registry.repositories.describe(call.actor, name, call.form.text("description"))
+    except MISTAKES as error:
+        return await _show_repository(call, name, error)
+    return call.redirect(f"/repositories/{name}", "What is said of the repository is saved.")
+
+
+async def _delete(call: Call, name: RepositoryName) -> Response:
+    if call.form.text("typed") != str(name):
+        return await _show_repository(call, name, NotFound("Nothing was deleted: what you typed is not the repository's name."))
+    await call.rooms.registry.repositories.remove(call.actor, name)
+    return call.redirect(f"/projects/{name.project}", f"The repository {name} is deleted with all that was in it.")
+
+
+async def _show_repository(call: Call, name: RepositoryName, error: RoadsteadError | None = None) -> Response:
+    frame = await project_frame(call, name.project)
+    row = await call.rooms.registry.repositories.get(call.actor, name)
+    artifacts, total = await call.rooms.registry.artifacts.page(call.actor, name, call.listing(), accessories=True)
+    values: dict[str, Any] = {"readme": _readme(row.description), "may_describe": frame.may(Action.DESCRIBE), "name": name}
+    pager = call.pager(total)
+    return call.again("repositories/repository.html", error, frame=frame, row=row, artifacts=artifacts, pager=pager, **values)
+
+
+async def _show_artifact(call: Call, name: RepositoryName, reference: Reference) -> Response:
+    frame = await project_frame(call, name.project)
+    artifact = await call.rooms.registry.artifacts.get(call.actor, name, reference, accessories=True)
+    server = Server.of(call.request.base_url)
+    tag = reference if not isinstance(reference, Digest) else next((one.name for one in artifact.tags), None)
+    values: dict[str, Any] = {
+        "by_tag": [] if tag is None else commands(server, frame.row, name, tag, artifact.kind),
+        "by_digest": commands(server, frame.row, name, artifact.digest, artifact.kind),
+        "signatures": await _signatures(call, name, artifact),
+        "history": await _history(call, name, artifact),
+        "told": _told(artifact),
+        **await _content(call, name, artifact),
+    }
+    return call.page("repositories/artifact.html", frame=frame, name=name, reference=reference, artifact=artifact, **values)
+
+
+async def _content(call: Call, name: RepositoryName, artifact: Artifact) -> dict[str, Any]:
+    """The layers with their share of the whole, and the manifest as it was pushed."""
+    row = await call.rooms.registry.manifests.get(call.actor, name, artifact.digest, count=False, gated=False)
+    layers = parse_manifest(row.content, row.media_type).layers
+    largest = max((layer.size for layer in layers), default=1) or 1
+    raw = row.content.decode("utf-8", "replace") if len(row.content) <= _LONGEST_RAW else None
+    return {"layers": [(layer, round(100 * layer.size / largest)) for layer in layers], "raw": raw}
+
+
+async def _signatures(call: Call, name: RepositoryName, artifact: Artifact) -> Any:
+    return await call.rooms.signatures.all(call.actor, name, artifact.digest) if artifact.kind == SIF else ()
+
+
+async def _history(call: Call, name: RepositoryName, artifact: Artifact) -> Any:
+    try:
+        return await call.rooms.registry.artifacts.history(call.actor, name, artifact.digest)
+    except NotFound:
+        return ()
+
+
+def _told(artifact: Artifact) -> list[tuple[str, str]]:
+    """What the artifact says of itself, as lines: what an image's configuration has, or a SIF's labels."""
+    said = artifact.attributes or {}
+    config = said.get("config")
+    lines = [(key, _line(said[key])) for key in ("os", "architecture", "created", "author") if said.get(key)]
+    if isinstance(config, dict):
+        lines += [(key, _line(config[key])) for key in _TOLD if config.get(key)]
+    for labels in (said.get("labels"), config.get("Labels") if isinstance(config, dict) else None):
+        if isinstance(labels, dict):
+            lines += [(str(key), _line(value)) for key, value in labels.items()]
+    return lines
+
+
+def _line(value: object) -> str:
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return "\n".join(value)
+    return value if isinstance(value, str) else msgspec.json.encode(value, enc_hook=str).decode()
+
+
+def _readme(text: str) -> Markup:
+    """Markdown as harmless HTML."""
+    return Markup(nh3.clean(_MARKDOWN.render(text), tags=_TAGS, link_rel="noopener noreferrer nofollow"))  # noqa: S704 - it is cleaned
+
+
+def _parse(text: str) -> tuple[RepositoryName, Reference | None]:
+    """A repository, or an artifact in it, as image references are written. Raises InvalidInput."""
+    if "@" in text:
+        name, _, digest = text.partition("@")
+        return RepositoryName.parse(name.partition(":")[0]), Digest.parse(digest)
+    name, colon, tag = text.partition(":")
+    return RepositoryName.parse(name), parse_reference(tag) if colon else None

@@ -1,0 +1,80 @@
+"""Access tokens: the passwords of one's tools. The secret is shown once, with how to use it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Final
+
+from roadstead.access.actor import Level
+from roadstead.errors import Denied, InvalidInput, RoadsteadError, Unauthenticated
+from roadstead.serving.response import Response
+from roadstead.web.call import MISTAKES, Call
+from roadstead.web.commands import Server
+from roadstead.web.routes import Pages
+
+pages = Pages()
+
+_LONGEST_DAYS: Final = 5
+
+
+@pages.get("/profile/tokens")
+async def show(call: Call) -> Response:
+    """One's tokens."""
+    return await _show(call)
+
+
+@pages.post("/profile/tokens")
+async def add(call: Call) -> Response:
+    """Make one, and show its secret."""
+    account = _account(call)
+    projects = call.form.text("projects").replace(",", " ").split()
+    try:
+        row, secret = await call.rooms.access.credentials.add_token(
+            call.actor, account, call.form.text("name"), _level(call), project_names=projects or None, lifetime=_lifetime(call)
+        )
+    except MISTAKES as error:
+        return await _show(call, error)
+    return await _show(call, made=row, secret=secret)
+
+
+@pages.post("/profile/tokens/{token}")
+async def revoke(call: Call) -> Response:
+    """End one at its next use."""
+    token = call.parameters["token"]
+    if not (token.isascii() and token.isdigit() and len(token) < 19):
+        raise InvalidInput("A token is named by its number.")
+    await call.rooms.access.credentials.revoke(call.actor, _account(call), int(token))
+    return call.redirect("/profile/tokens", "The token is ended: what uses it is refused from now on.")
+
+
+def _account(call: Call) -> int:
+    if call.actor.anonymous:
+        raise Unauthenticated
+    if call.actor.account_id is None or call.actor.robot is not None:
+        raise Denied("A robot has no tokens but its own secret.")
+    return call.actor.account_id
+
+
+def _level(call: Call) -> Level:
+    try:
+        return Level(call.form.text("level"))
+    except ValueError:
+        raise InvalidInput("A token is of level read, write, delete or admin.") from None
+
+
+def _lifetime(call: Call) -> timedelta | None:
+    days = call.form.text("days")
+    if not days:
+        return None
+    if not (days.isascii() and days.isdigit() and len(days) <= _LONGEST_DAYS and int(days)):
+        raise InvalidInput("A token lives for a number of days from 1, or for ever if the field is empty.")
+    return timedelta(days=int(days))
+
+
+async def _show(call: Call, error: RoadsteadError | None = None, **made: Any) -> Response:
+    rows = await call.rooms.access.credentials.tokens(call.actor, _account(call))
+    server = Server.of(call.request.base_url)
+    shown = {"made": None, "secret": None, **made}
+    page = call.paging()
+    values: dict[str, Any] = {"tokens": rows[(page.number - 1) * page.size : page.number * page.size], "pager": call.pager(len(rows))}
+    return call.again("profile/tokens.html", error, form=call.form, levels=[str(one) for one in Level], server=server, **values, **shown)

@@ -1,0 +1,106 @@
+"""The pages of repositories and artifacts: what they tell, which commands they give, and to whom."""
+
+from __future__ import annotations
+
+import pytest
+
+from roadstead.access.actor import Actor
+from roadstead.errors import NotFound
+from roadstead.oci.artifact_type import SIF
+from roadstead.oci.digest import Digest
+from roadstead.oci.reference import RepositoryName, TagName
+from roadstead.registry.registry import Registry
+from roadstead.web.commands import Server, commands
+from tests.rooms.web.conftest import Visit
+from tests.support.factories import APP, VAULT, image, push_image
+
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>[here](javascript:alert(1))"
+ONE = image("one", config='{"architecture": "arm64", "os": "linux", "config": {"Env": ["PATH=/bin"], "Labels": {"who": "<b>Ada</b>"}}}')
+
+
+async def test_a_repository_shows_its_artifacts_and_what_is_said_of_it(visit: Visit, registry: Registry, admin: Actor) -> None:
+    await push_image(registry, admin, APP, ONE, "latest")
+    await registry.repositories.describe(admin, APP, "# Models\n\n* run it\n\n" + HOSTILE)
+    shown = await visit().get("/repositories/library/app")
+    assert f"/repositories/{APP}:latest" in shown.links()
+    assert f"/repositories/{APP}@{ONE.digest}" in shown.links()
+    assert "arm64" in shown.text
+    assert "<h1>Models</h1>" in shown.html
+    assert "<script>alert" not in shown.html
+    assert "onerror=" not in shown.html.replace("onerror=alert(1)&gt;", "")
+    assert not [link for link in shown.links() if link.startswith("javascript:")]
+    assert 'name="typed"' not in shown.html  # a stranger deletes nothing
+
+
+async def test_an_artifact_gives_the_commands_for_this_host(visit: Visit, registry: Registry, admin: Actor) -> None:
+    await push_image(registry, admin, APP, ONE, "latest")
+    shown = await visit().get("/repositories/library/app:latest")
+    where = "registry.example:5000/library/app"
+    assert f"docker pull {where}:latest" in shown.commands()
+    assert f"apptainer pull --no-https oras://{where}:latest.sif" in shown.commands()
+    assert f"docker pull {where}@{ONE.digest}" in shown.commands()
+    assert "PATH=/bin" in shown.text
+    assert "<b>Ada</b>" not in shown.html
+    assert (await visit().get(f"/repositories/library/app@{ONE.digest}")).text.count(str(ONE.digest)) > 1
+
+
+HIDDEN = ("vault/app", "vault/app:latest", "nothing/app")
+ABSENT = ("library/absent", "library/app:absent", "library/app@sha256:" + "0" * 64)
+
+
+@pytest.mark.parametrize("path", [*HIDDEN, *ABSENT])
+async def test_what_one_may_not_see_is_not_there(visit: Visit, registry: Registry, admin: Actor, path: str) -> None:
+    await push_image(registry, admin, VAULT, image("secret"), "latest")
+    await push_image(registry, admin, APP, image("one"), "latest")
+    shown = await visit().get(f"/repositories/{path}")
+    # A stranger is sent to log in, whether there is such a project or not.
+    assert shown.status == 404 if path in ABSENT else shown.location.startswith("/login")
+
+
+@pytest.mark.parametrize("path", ["UPPER", "library/app:-", "library/app@sha256:1", "library/app@md5:00"])
+async def test_what_is_no_reference_is_said(visit: Visit, path: str) -> None:
+    assert (await visit().get(f"/repositories/{path}")).status in (400, 404)
+
+
+async def test_deleting_names_what_goes_and_wants_the_name(visit: Visit, registry: Registry, admin: Actor, user: Actor) -> None:
+    await push_image(registry, admin, APP, ONE, "latest")
+    address = "/repositories/library/app"
+    assert (await visit(user).post(address, {"act": "delete", "typed": "library/app"})).status == 403
+    browser = visit(admin)
+    assert "1 tag (latest)" in (await browser.get(f"{address}:latest")).text
+    assert (await browser.post(address, {"act": "delete", "typed": "library/ap"})).status == 404
+    assert (await browser.post(f"{address}@{ONE.digest}", token=False)).status == 403
+    assert await registry.artifacts.get(admin, APP, TagName("latest"))
+    assert (await browser.post(f"{address}@{ONE.digest}")).location == address
+    with pytest.raises(NotFound):
+        await registry.artifacts.get(admin, APP, TagName("latest"))
+    assert (await browser.post(address, {"act": "delete", "typed": "library/app"})).location == "/projects/library"
+    assert (await browser.get(address)).status == 404
+
+
+async def test_describing_is_for_who_may(visit: Visit, registry: Registry, admin: Actor, user: Actor) -> None:
+    await push_image(registry, admin, APP, ONE, "latest")
+    assert (await visit(user).post("/repositories/library/app", {"description": "mine"})).status == 403
+    await visit(admin).post("/repositories/library/app", {"description": "Ours"})
+    assert (await registry.repositories.get(admin, APP)).description == "Ours"
+
+
+async def test_commands_are_only_those_that_work(registry: Registry, admin: Actor) -> None:
+    project = await registry.projects.get(admin, "library")
+    tag, digest, deep = TagName("1"), Digest("sha256:" + "1" * 64), RepositoryName.parse("library/a/b/c")
+    safe, plain = Server("lab.example", secure=True), Server("lab.example:5000", secure=False)
+
+    def texts(server: Server, name: RepositoryName, kind: str, at: TagName | Digest = tag) -> list[str]:
+        return [one.text for one in commands(server, project, name, at, kind)]
+
+    assert texts(safe, APP, SIF) == [
+        "apptainer pull oras://lab.example/library/app:1",
+        "docker pull lab.example/library/app:1",
+        "podman pull lab.example/library/app:1.oci",
+        "apptainer pull library://library/app:1",
+    ]
+    assert "apptainer pull library://library/app:1" in texts(safe, APP, "IMAGE")
+    assert not [text for text in texts(safe, deep, SIF) if "library://" in text]
+    assert not [text for text in texts(plain, APP, SIF) if "library://" in text]
+    assert texts(plain, APP, SIF, digest) == [f"apptainer pull --no-https oras://lab.example:5000/library/app@{digest}"]
+    assert texts(safe, APP, "CHART") == []
