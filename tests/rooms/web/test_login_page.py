@@ -15,7 +15,7 @@ async def test_who_knows_the_password_comes_to_where_they_wanted(visit: Visit, a
     browser = visit()
     form = {"name": "admin", "password": "right", "next": "/projects?page=2"}
     assert (await browser.post("/login", form)).location == "/projects?page=2"
-    assert "Administration" in (await browser.get("/")).text
+    assert "Log out" in (await browser.get("/")).text
     assert (await browser.get("/login?next=/help")).location == "/help"
 
 
