@@ -11,7 +11,6 @@ from markupsafe import Markup
 
 from roadstead.access.actor import Action
 from roadstead.errors import NotFound, RoadsteadError
-from roadstead.oci.artifact_type import SIF
 from roadstead.oci.digest import Digest
 from roadstead.oci.manifest import parse_manifest
 from roadstead.oci.reference import Reference, RepositoryName, parse_reference
@@ -96,7 +95,7 @@ async def _content(call: Call, name: RepositoryName, artifact: Artifact) -> dict
 
 
 async def _signatures(call: Call, name: RepositoryName, artifact: Artifact) -> Any:
-    return await call.rooms.signatures.all(call.actor, name, artifact.digest) if artifact.kind == SIF else ()
+    return await call.rooms.signatures.all(call.actor, name, artifact.digest)
 
 
 async def _history(call: Call, name: RepositoryName, artifact: Artifact) -> Any:
