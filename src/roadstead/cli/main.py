@@ -15,6 +15,7 @@ from roadstead.cli.clusters import clusters
 from roadstead.cli.jobs import jobs
 from roadstead.cli.keys import keys
 from roadstead.cli.options import ConfigOption, DataOption, apply
+from roadstead.cli.remote import register
 from roadstead.errors import RoadsteadError
 
 app = typer.Typer(name="roadstead", help="Registry for Docker and Apptainer images.", no_args_is_help=True, pretty_exceptions_enable=False)
@@ -30,6 +31,7 @@ app.add_typer(jobs, name="jobs")
 app.add_typer(keys, name="key")
 app.add_typer(clusters, name="cluster")
 app.add_typer(audit, name="audit")
+register(app)
 
 
 @app.command()

@@ -1,0 +1,145 @@
+"""Requests to one registry: token authentication, and its answers as errors of the tree."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+from urllib.parse import urljoin
+
+import httpx2
+import msgspec
+
+from roadstead.client.logins import Login
+from roadstead.errors import Denied, NotFound, RoadsteadError, TooManyRequests, Unauthenticated, Unavailable
+from roadstead.oci import media_type as types
+from roadstead.oci.digest import Digest
+from roadstead.oci.manifest import Manifest, parse_manifest
+from roadstead.oci.reference import Reference, RepositoryName
+
+ACCEPT: Final = ", ".join(sorted(types.MANIFEST_TYPES))
+_PART: Final = re.compile(r'(\w+)="([^"]*)"')
+_TIMEOUT: Final = httpx2.Timeout(60, connect=15)
+
+Body = Callable[[], Iterator[bytes]]
+
+
+class Fetched(msgspec.Struct, frozen=True):
+    """A manifest as it came: its bytes and their digest, and what they say."""
+
+    content: bytes
+    digest: Digest
+    manifest: Manifest
+
+
+class Session:
+    """A registry, as one login sees it (None: nobody). Threads may share it. Raises errors of the tree; Unavailable: the network failed."""
+
+    def __init__(self, host: str, login: Login | None, *, plain_http: bool = False, ca: Path | None = None) -> None:
+        context = ssl.create_default_context()
+        if ca is not None:
+            context.load_verify_locations(ca)
+        self.host = host
+        self.login = login
+        self.url = f"{'http' if plain_http else 'https'}://{host}"
+        self._http = httpx2.Client(verify=context, timeout=_TIMEOUT, follow_redirects=True)
+        self._authorizations: dict[str, str] = {}
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._http.close()
+
+    @contextmanager
+    def stream(
+        self, method: str, path: str, *, headers: Mapping[str, str] | None = None, body: Body | None = None
+    ) -> Iterator[httpx2.Response]:
+        """The answer while it comes. A token is asked for when the registry wants one; `path` may be a whole URL of this registry."""
+        url = urljoin(self.url, path)
+        realm = path.partition("/blobs/")[0].partition("/manifests/")[0] + ("" if method in ("GET", "HEAD") else f" {method}")
+        try:
+            for last in (False, True):
+                known = self._authorizations.get(realm)
+                sent = {**(headers or {}), **({"Authorization": known} if known else {})}
+                with self._http.stream(method, url, headers=sent, content=body() if body else None) as answer:
+                    if answer.status_code == 401 and not last:
+                        answer.read()
+                        self._authorizations[realm] = self._authorize(answer.headers.get("www-authenticate", ""))
+                        continue
+                    if answer.status_code >= 400:
+                        answer.read()
+                        raise _refusal(answer, self)
+                    yield answer
+                    return
+        except (httpx2.HTTPError, ssl.SSLError) as error:
+            raise Unavailable(f"{self.host} cannot be reached or broke off: {error or type(error).__name__}.") from error
+
+    def request(self, method: str, path: str, *, headers: Mapping[str, str] | None = None, content: bytes | None = None) -> httpx2.Response:
+        """The whole answer."""
+        body: Body | None = None if content is None else lambda: iter((content,))
+        length = {} if content is None else {"Content-Length": str(len(content))}
+        with self.stream(method, path, headers={**length, **(headers or {})}, body=body) as answer:
+            answer.read()
+            return answer
+
+    def manifest(self, repository: RepositoryName, reference: Reference) -> Fetched:
+        """A manifest, checked against its digest. Raises Unavailable if it is not what it must be."""
+        answer = self.request("GET", f"/v2/{repository}/manifests/{reference}", headers={"Accept": ACCEPT})
+        stated = (
+            reference
+            if isinstance(reference, Digest)
+            else Digest.parse(answer.headers.get("docker-content-digest") or Digest.of(answer.content))
+        )
+        if not stated.matches(answer.content):
+            raise Unavailable(f"{self.host} sent a manifest that is not {stated}.")
+        return Fetched(answer.content, stated, parse_manifest(answer.content, answer.headers.get("content-type")))
+
+    def put_manifest(self, repository: RepositoryName, reference: Reference, content: bytes, media_type: str) -> None:
+        """Push a manifest."""
+        self.request("PUT", f"/v2/{repository}/manifests/{reference}", headers={"Content-Type": media_type}, content=content)
+
+    def pages(self, path: str) -> Iterator[dict[str, Any]]:
+        """Each page of a list (distribution-spec, "Listing Tags")."""
+        following: str | None = path
+        while following:
+            answer = self.request("GET", following)
+            yield answer.json()
+            following = answer.links.get("next", {}).get("url")
+
+    def _authorize(self, challenge: str) -> str:
+        """The header that answers the challenge (RFC 6750; docker's token specification)."""
+        basic = httpx2.BasicAuth(self.login.name, self.login.secret) if self.login else None
+        kind, _, rest = challenge.partition(" ")
+        if kind.lower() == "basic" and self.login:
+            return next(basic.sync_auth_flow(httpx2.Request("GET", self.url))).headers["authorization"] if basic else ""
+        said = dict(_PART.findall(rest))
+        if kind.lower() != "bearer" or "realm" not in said:
+            raise Unauthenticated(f"{self.host} wants a login: roadstead login {self.host}")
+        asked = {name: said[name] for name in ("service", "scope") if name in said}
+        answer = self._http.get(said["realm"], params=asked, auth=basic)
+        if answer.status_code >= 400:
+            raise _refusal(answer, self)
+        held = answer.json()
+        return f"Bearer {held.get('token') or held['access_token']}"
+
+
+def _refusal(answer: httpx2.Response, session: Session) -> RoadsteadError:
+    """What a status means, in the registry's own words where it has some."""
+    try:
+        told = msgspec.json.decode(answer.content)["errors"][0]["message"]
+    except (msgspec.DecodeError, LookupError, TypeError):
+        told = f"{session.host} answered {answer.status_code} for {answer.url.path}."
+    if answer.status_code == 404:
+        return NotFound(told)
+    if answer.status_code == 401:
+        return Unauthenticated(f"{told} Log in: roadstead login {session.host}")
+    if answer.status_code == 403:
+        return Denied(told)
+    if answer.status_code == 429:
+        return TooManyRequests(told)
+    return (Unavailable if answer.status_code >= 500 else RoadsteadError)(told)
