@@ -89,7 +89,7 @@ def list_repositories(
 
     host, project = host_of(where)
     with _session(host, plain_http, ca) as session:
-        names = [name for page in session.pages("/v2/_catalog") for name in page.get("repositories") or ()]
+        names = session.repositories()
     _lines([name for name in names if not project or name.startswith(f"{project}/")], as_json)
 
 

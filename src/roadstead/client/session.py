@@ -61,7 +61,9 @@ class Session:
     ) -> Iterator[httpx2.Response]:
         """The answer while it comes. A token is asked for when the registry wants one; `path` may be a whole URL of this registry."""
         url = urljoin(self.url, path)
-        realm = path.partition("/blobs/")[0].partition("/manifests/")[0] + ("" if method in ("GET", "HEAD") else f" {method}")
+        realm = path.partition("?")[0].partition("/blobs/")[0].partition("/manifests/")[0] + (
+            "" if method in ("GET", "HEAD") else f" {method}"
+        )
         try:
             for last in (False, True):
                 known = self._authorizations.get(realm)
@@ -111,8 +113,15 @@ class Session:
             yield answer.json()
             following = answer.links.get("next", {}).get("url")
 
-    def _authorize(self, challenge: str) -> str:
-        """The header that answers the challenge (RFC 6750; docker's token specification)."""
+    def repositories(self) -> list[str]:
+        """The names of those that the login may see. Nobody's list is a right answer too, so the login does not wait to be asked for."""
+        if self.login:
+            asked = self._http.get(f"{self.url}/v2/").headers.get("www-authenticate", "")
+            self._authorizations["/v2/_catalog"] = self._authorize(asked, "registry:catalog:*")
+        return [name for page in self.pages("/v2/_catalog") for name in page.get("repositories") or ()]
+
+    def _authorize(self, challenge: str, scope: str | None = None) -> str:
+        """The header that answers the challenge (RFC 6750; docker's token specification), for a scope that it does not name."""
         basic = httpx2.BasicAuth(self.login.name, self.login.secret) if self.login else None
         kind, _, rest = challenge.partition(" ")
         if kind.lower() == "basic" and self.login:
@@ -121,6 +130,8 @@ class Session:
         if kind.lower() != "bearer" or "realm" not in said:
             raise Unauthenticated(f"{self.host} wants a login: roadstead login {self.host}")
         asked = {name: said[name] for name in ("service", "scope") if name in said}
+        if scope:
+            asked["scope"] = scope
         answer = self._http.get(said["realm"], params=asked, auth=basic)
         if answer.status_code >= 400:
             raise _refusal(answer, self)
