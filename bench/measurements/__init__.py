@@ -13,6 +13,7 @@ from bench.measurements import (
     lookups,
     manifest_get,
     memory,
+    pages,
     private_pulls,
     sif_pull,
     small_pushes,
@@ -32,5 +33,6 @@ MEASUREMENTS: Final[Mapping[str, Callable[[Arena], list[Row]]]] = {
     "sif-pull": sif_pull.measure,
     "library-pull": library_pull.measure,
     "lookups": lookups.measure,
+    "pages": pages.measure,
     "start": start.measure,
 }

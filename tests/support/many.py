@@ -30,7 +30,13 @@ MEMBER: Final = 1
 """The account that is a member of every other project."""
 
 _BATCH: Final = 2000
-_MANIFEST: Final = b'{"schemaVersion": 2, "config": {}, "layers": []}' + b" " * 800
+_DIGEST_OF_NOTHING: Final = hashlib.sha256(b"").hexdigest()
+_DESCRIPTOR: Final = b'{"mediaType": "%%s", "size": 0, "digest": "sha256:%s"}' % _DIGEST_OF_NOTHING.encode()
+_MANIFEST: Final = (
+    b'{"schemaVersion": 2, "config": %s, "layers": [%s, %s]}'
+    % (_DESCRIPTOR % media_type.OCI_CONFIG.encode(), *[_DESCRIPTOR % media_type.OCI_LAYER_GZIP.encode()] * 2)
+).ljust(850)
+_INDEX: Final = b'{"schemaVersion": 2, "manifests": []}'.ljust(850)
 
 
 def fill(connection: Connection) -> None:
@@ -103,9 +109,9 @@ def _manifests() -> Iterator[dict[str, Any]]:
             "digest": _digest(manifest),
             "media_type": media_type.OCI_INDEX if index else media_type.OCI_MANIFEST,
             "artifact_type": None if index else media_type.OCI_CONFIG,
-            "size": len(_MANIFEST),
+            "size": 850,
             "pushed_at": BEGINNING + timedelta(seconds=manifest),
-            "content": _MANIFEST,
+            "content": _INDEX if index else _MANIFEST,
         }
 
 
