@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
 from pysequoia import Tsk
 from sqlalchemy import Connection
 
@@ -23,6 +24,7 @@ from roadstead.access.access import Access
 from roadstead.access.actor import SYSTEM, Action, Actor, Level, Role
 from roadstead.access.audit import ResourceType
 from roadstead.access.person import Person
+from roadstead.access.public_keys import parse
 from roadstead.access.robots import NewRobot
 from roadstead.access.source_settings import OidcSettings
 from roadstead.access.vault import Vault
@@ -39,12 +41,15 @@ from roadstead.metadata.schema import metadata
 from roadstead.oci.reference import RepositoryName, TagName
 from roadstead.registry.registry import Registry
 from roadstead.registry.rules import Rules
+from roadstead.sif.clusters import Clusters
+from roadstead.sif.compatibility.verdict import Cluster
 from roadstead.sif.convert import Conversion
 from roadstead.sif.orders import Means
 from roadstead.sif.room import SifRoom, makers
 from roadstead.upkeep.jobs import Jobs
 from tests.conftest import MakeRegistry
 from tests.support.factories import BEGINNING, VAULT, Image, ManualClock, blob, image, push_blob, push_image, push_manifest
+from tests.support.pem import public_pem
 
 T = TypeVar("T")
 
@@ -135,6 +140,7 @@ EXEMPT = {
     "Blobs.mount": "part of a push, whose manifest is audited; only that makes an image of it",
     "Blobs.record": "part of a push",
     "Blobs.size": "renews the time for which a blob without a manifest stays",
+    "Compatibility.of": "has an image looked into, which changes nothing in it",
     "Conversions.ensure": "asks for a conversion; the pull for which that happens is audited, and what is made changes no image",
     "Derived.record": "what is made of a manifest that somebody pushed, and goes with it",
     "Derived.share": "what was made of the same manifest before",
@@ -176,6 +182,9 @@ ADDRESS = "192.0.2.7"
 GOOD, BETTER = "correct horse battery", "staple of another kind"
 OIDC = OidcSettings(issuer="https://login.example.org", client_id="registry")
 KEY = Tsk.generate("Grace <grace@example.org>").extract_certificate()
+PEM = public_pem(ed25519.Ed25519PrivateKey.generate()).decode()
+FINGERPRINT = parse(PEM.encode()).fingerprint
+KESTREL = Cluster("kestrel", "amd64")
 PERSON = Person(subject="7", name="grace")
 
 
@@ -188,6 +197,7 @@ class World:
         self.registry = registry
         self.jobs = Jobs(database, lambda: BEGINNING)
         queue = Queue(database, lambda: BEGINNING)
+        self.clusters = Clusters(database, lambda: BEGINNING)
         self.sif = SifRoom(database, registry, queue, makers(database, MemoryStore(), Conversion(), Means()), lambda: BEGINNING)
         self.actor = actor
 
@@ -328,6 +338,15 @@ EXAMPLES: dict[str, tuple[str, Act]] = {
         f"push artifact vault/copy@{image().digest}",
         lambda w: _after(w.image(), lambda pushed: w.registry.copies.copy(w.actor, VAULT, pushed.digest, RepositoryName("vault/copy"))),
     ),
+    "Clusters.add": ("create cluster kestrel", lambda w: w.clusters.add(w.actor, KESTREL)),
+    "Clusters.change": (
+        "update cluster kestrel",
+        lambda w: _after(w.clusters.add(SYSTEM, KESTREL), lambda _: w.clusters.change(w.actor, msgspec.structs.replace(KESTREL, level=3))),
+    ),
+    "Clusters.remove": (
+        "delete cluster kestrel",
+        lambda w: _after(w.clusters.add(SYSTEM, KESTREL), lambda _: w.clusters.remove(w.actor, "kestrel")),
+    ),
     "Groups.add": ("create group sailors", lambda w: w.access.groups.add(w.actor, "sailors")),
     "Groups.add_member": (
         "update group modellers",
@@ -407,6 +426,7 @@ EXAMPLES: dict[str, tuple[str, Act]] = {
         "update repository vault/app",
         lambda w: _after(w.image(), lambda _: w.registry.repositories.describe(w.actor, VAULT, "A model.")),
     ),
+    "Repositories.introduce": ("update repository vault/app", lambda w: w.registry.repositories.introduce(w.actor, VAULT, "A model.")),
     "Repositories.locate": (
         "create project fresh",
         lambda w: w.registry.repositories.locate(w.actor, RepositoryName("fresh/app"), Action.PUSH),
@@ -444,6 +464,19 @@ EXAMPLES: dict[str, tuple[str, Act]] = {
     "Sources.set_enabled": (
         "update source sso",
         lambda w: _after(w.source(), lambda _: w.access.sources.set_enabled(w.actor, "sso", False)),
+    ),
+    "Trust.add": ("create project vault", lambda w: w.registry.trust.add(w.actor, VAULT.project, PEM)),
+    "Trust.remove": (
+        "delete project vault",
+        lambda w: _after(
+            w.registry.trust.add(SYSTEM, VAULT.project, PEM), lambda _: w.registry.trust.remove(w.actor, VAULT.project, FINGERPRINT)
+        ),
+    ),
+    "Trust.require": (
+        "update project vault",
+        lambda w: _after(
+            w.registry.trust.add(SYSTEM, VAULT.project, PEM), lambda _: w.registry.trust.require(w.actor, VAULT.project, sifs=True)
+        ),
     ),
 }
 """Class.method → the entry that it leaves, as "action type resource", and how to do it."""

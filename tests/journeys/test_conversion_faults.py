@@ -75,6 +75,12 @@ def stored(server: RoadsteadServer) -> int:
     return sum(1 for path in (server.data / "content").rglob("*") if path.is_file())
 
 
+def push_quietly(server: RoadsteadServer, repository: str, image: Image) -> None:
+    """Push it as tag 1, and wait until the job that looks into it for what it needs has ended: only conversions are left."""
+    push(server.http(), repository, "1", image)
+    assert poll(lambda: not {one["state"] for one in tell(server, "jobs", "list", "--kind", "survey")} & {"waiting", "running"})
+
+
 def unnamed(server: RoadsteadServer) -> list[str]:
     """Files without a name that the job worker holds open, on the store's file system."""
     worker = job_worker(server)
@@ -91,7 +97,7 @@ def convert_job(server: RoadsteadServer) -> dict[str, Any]:
 @pytest.mark.slow
 def test_a_worker_that_is_killed_in_the_middle_is_followed_by_another(server: RoadsteadServer) -> None:
     image = an_image("killed")
-    push(server.http(), "library/killed", "1", image)
+    push_quietly(server, "library/killed", image)
     with ThreadPoolExecutor(1) as threads:
         asked: Future[httpx2.Response] = threads.submit(ask, server, "library/killed")
         converter, worker = stop_converter(server), job_worker(server)
@@ -110,7 +116,7 @@ def test_a_worker_that_is_killed_in_the_middle_is_followed_by_another(server: Ro
 @pytest.mark.slow
 def test_a_conversion_that_is_cancelled_ends_at_once(server: RoadsteadServer) -> None:
     image = an_image("cancelled")
-    push(server.http(), "library/cancelled", "1", image)
+    push_quietly(server, "library/cancelled", image)
     with ThreadPoolExecutor(1) as threads:
         asked: Future[httpx2.Response] = threads.submit(ask, server, "library/cancelled")
         converter = stop_converter(server)
@@ -180,7 +186,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RoadsteadServer
 def test_what_cannot_be_converted_is_refused_with_the_reason(shared: RoadsteadServer, what: str) -> None:
     make, reason = BAD[what]
     repository = f"library/{what}"
-    push(shared.http(), repository, "1", make())
+    push_quietly(shared, repository, make())
     before, worker = stored(shared), job_worker(shared)
     answer = ask(shared, repository)
     assert answer.status_code == 422, answer.text
