@@ -44,6 +44,22 @@ async def test_an_artifact_gives_the_commands_for_this_host(visit: Visit, regist
     assert (await visit().get(f"/repositories/library/app@{ONE.digest}")).text.count(str(ONE.digest)) > 1
 
 
+STRANGE = (
+    '{"os": "linux"}',
+    '{"architecture": ["arm64"], "config": [], "history": [{}, {"created_by": 7, "comment": ["<b>"]}, null]}',
+    '{"architecture": null, "config": {"Env": "PATH", "Labels": ["x"]}, "history": "once"}',
+)
+
+
+@pytest.mark.parametrize("config", STRANGE)
+async def test_what_a_configuration_lacks_or_has_wrong_is_left_out(visit: Visit, registry: Registry, admin: Actor, config: str) -> None:
+    await push_image(registry, admin, APP, image("strange", config=config), "latest")
+    for page in ("library/app", "library/app:latest"):
+        shown = await visit().get(f"/repositories/{page}")
+        assert (shown.status, "<b>" in shown.html) == (200, False)
+        assert f"/repositories/{APP}:latest" in shown.links()
+
+
 HIDDEN = ("vault/app", "vault/app:latest", "nothing/app")
 ABSENT = ("library/absent", "library/app:absent", "library/app@sha256:" + "0" * 64)
 

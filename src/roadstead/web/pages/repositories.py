@@ -98,11 +98,13 @@ async def _signatures(call: Call, name: RepositoryName, artifact: Artifact) -> A
     return await call.rooms.signatures.all(call.actor, name, artifact.digest)
 
 
-async def _history(call: Call, name: RepositoryName, artifact: Artifact) -> Any:
+async def _history(call: Call, name: RepositoryName, artifact: Artifact) -> list[tuple[str, str]]:
+    """What made each layer, and what was remarked of it, as far as the image's configuration says."""
     try:
-        return await call.rooms.registry.artifacts.history(call.actor, name, artifact.digest)
+        steps = await call.rooms.registry.artifacts.history(call.actor, name, artifact.digest)
     except NotFound:
-        return ()
+        return []
+    return [(_line(step.get("created_by", "")), _line(step.get("comment", ""))) for step in steps if isinstance(step, dict)]
 
 
 def _told(artifact: Artifact) -> list[tuple[str, str]]:
