@@ -35,7 +35,12 @@ PAGES = {
     "nothing": "/projects/nothing",
     "repository": "/repositories/climate/wrf",
     "artifact": "/repositories/climate/wrf:latest",
+    "history": "/repositories/climate/wrf/-/history",
+    "profile": "/profile",
     "tokens": "/profile/tokens",
+    "keys": "/profile/keys",
+    "sessions": "/profile/sessions",
+    "password": "/profile/password",
 }
 
 

@@ -103,6 +103,14 @@ class OpenPgpKeys:
         now = self._clock()
         return [FoundKey(**structs.asdict(row), expired=row.expires_at is not None and row.expires_at <= now) for row in rows]
 
+    async def own(self, actor: Actor) -> Sequence[FoundKey]:
+        """The keys that the actor's account has pushed. Raises Unauthenticated, InsufficientScope."""
+        if actor.anonymous or actor.account_id is None:
+            raise Unauthenticated
+        if actor.scope is not None:
+            raise InsufficientScope
+        return self._found(await self._database.read(partial(openpgp_keys.of_account, account_id=actor.account_id)))
+
     async def remove(self, actor: Actor, fingerprint: str) -> None:
         """Remove a key: its owner, or an administrator. Raises NotFound, Denied, Unauthenticated.
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, bindparam, func, literal, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, exists, func, literal, select, update
 
 from roadstead.metadata.listing import Fields, Listing, Sort, listed
-from roadstead.metadata.schema import manifests, tag_history, tags
+from roadstead.metadata.schema import accounts, manifests, tag_history, tags
 from roadstead.metadata.statements import Prepared, insert_new
 from roadstead.oci.digest import Digest
 from roadstead.oci.reference import TagName
@@ -154,6 +154,52 @@ def remove(connection: Connection, repository_id: int, tag: TagRow, actor_id: in
         return False
     _record(connection, repository_id, tag.name, tag.digest, None, actor_id, now)
     return True
+
+
+class TagChangeRow(msgspec.Struct, frozen=True):
+    """What happened to a tag: from which digest to which; None where it was not there before, or not afterwards.
+
+    `by` is the name of an account, None where nobody in particular did it. `old_here` and `new_here` say whether these can still be pulled.
+    """
+
+    id: int
+    tag: TagName
+    old: Digest | None
+    new: Digest | None
+    at: datetime
+    by: str | None
+    old_here: bool
+    new_here: bool
+
+
+def _is_here(digest: ColumnElement[Any]) -> ColumnElement[bool]:
+    same = (manifests.c.repository_id == tag_history.c.repository_id, manifests.c.digest == digest, manifests.c.deleted_at.is_(None))
+    return exists().where(*same)
+
+
+_HISTORY = select(
+    tag_history.c.id,
+    tag_history.c.tag,
+    tag_history.c.old_digest,
+    tag_history.c.new_digest,
+    tag_history.c.at,
+    accounts.c.name,
+    _is_here(tag_history.c.old_digest),
+    _is_here(tag_history.c.new_digest),
+).outerjoin_from(tag_history, accounts, accounts.c.id == tag_history.c.actor_id)
+_HISTORY_FIELDS: Final = Fields({"tag": tag_history.c.tag, "id": tag_history.c.id}, tag_history.c.id, (Sort("id", descending=True),))
+
+
+def history(connection: Connection, repository_id: int, listing: Listing) -> tuple[list[TagChangeRow], int]:
+    """A page of what happened to a repository's tags, the newest first, and how much there is; it can be filtered by `tag`."""
+    rows, total = listed(connection, _HISTORY.where(tag_history.c.repository_id == repository_id), _HISTORY_FIELDS, listing)
+    return [_change(*row) for row in rows], total
+
+
+def _change(row_id: int, tag: str, old: str | None, new: str | None, at: datetime, by: str | None, *here: bool) -> TagChangeRow:
+    return TagChangeRow(
+        row_id, TagName(tag), None if old is None else Digest(old), None if new is None else Digest(new), at, by, *map(bool, here)
+    )
 
 
 _RECORD = Prepared(tag_history.insert())

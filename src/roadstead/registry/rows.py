@@ -12,7 +12,7 @@ from roadstead.metadata.quota_listing import QuotaRow
 from roadstead.metadata.repositories import RepositoryRow
 from roadstead.metadata.robots import RobotRow
 from roadstead.metadata.search import HitRow, UseRow
-from roadstead.metadata.tags import TagDetail
+from roadstead.metadata.tags import TagChangeRow, TagDetail
 
 __all__ = [
     "AccountRow",
@@ -26,6 +26,7 @@ __all__ = [
     "QuotaRow",
     "RepositoryRow",
     "RobotRow",
+    "TagChangeRow",
     "TagDetail",
     "UseRow",
 ]

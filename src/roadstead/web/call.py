@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from roadstead.access.actor import Actor, anonymous_from
 from roadstead.access.sessions import csrf_token
-from roadstead.errors import Conflict, InvalidInput, NotFound, RoadsteadError
+from roadstead.errors import Conflict, Denied, InvalidInput, NotFound, RoadsteadError, Unauthenticated
 from roadstead.registry.listing import Filter, Listing, Page, Sort
 from roadstead.serving.redirects import local_path
 from roadstead.serving.request import Request
@@ -75,6 +75,15 @@ class Call:
     def host(self) -> str:
         """The name, with its port, that clients type for this registry."""
         return self.request.base_url.partition("://")[2]
+
+    @property
+    def account_id(self) -> int:
+        """The account of the person who is logged in. Raises Unauthenticated, and Denied for who is no person."""
+        if self.actor.anonymous:
+            raise Unauthenticated
+        if self.actor.account_id is None or self.actor.robot is not None:
+            raise Denied("A robot has no profile: it has its own secret and nothing else.")
+        return self.actor.account_id
 
     def paging(self, size: int = SIZE) -> Page:
         """Which page of a list is asked for. Raises InvalidInput."""

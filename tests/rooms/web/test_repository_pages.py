@@ -9,6 +9,7 @@ from roadstead.errors import NotFound
 from roadstead.oci.artifact_type import SIF
 from roadstead.oci.digest import Digest
 from roadstead.oci.reference import RepositoryName, TagName
+from roadstead.registry.listing import Listing
 from roadstead.registry.registry import Registry
 from roadstead.web.commands import Server, commands
 from tests.rooms.web.conftest import Visit
@@ -92,6 +93,31 @@ async def test_deleting_names_what_goes_and_wants_the_name(visit: Visit, registr
         await registry.artifacts.get(admin, APP, TagName("latest"))
     assert (await browser.post(address, {"act": "delete", "typed": "library/app"})).location == "/projects/library"
     assert (await browser.get(address)).status == 404
+
+
+async def test_the_history_tells_what_each_tag_stood_for(visit: Visit, registry: Registry, admin: Actor) -> None:
+    address, two = f"/repositories/{APP}/-/history", image("two")
+    assert (await visit(admin).get(address)).status == 404
+    await push_image(registry, admin, APP, ONE, "latest")
+    await push_image(registry, admin, APP, two, "latest")
+    await push_image(registry, admin, APP, two, "2")
+    await registry.manifests.delete(admin, APP, ONE.digest)
+    await registry.manifests.remove_tag(admin, APP, two.digest, TagName("2"))
+    rows, total = await registry.tags.history(admin, APP, Listing())
+    told = [(row.tag, row.old, row.new, row.by, row.old_here, row.new_here) for row in rows]
+    assert told == [
+        ("2", two.digest, None, "admin", True, False),
+        ("2", None, two.digest, "admin", False, True),
+        ("latest", ONE.digest, two.digest, "admin", False, True),
+        ("latest", None, ONE.digest, "admin", False, False),
+    ]
+    assert total == 4
+    shown = await visit().get(f"{address}?tag=2")
+    assert "2 changes" in shown.text
+    assert f"/repositories/{APP}@{two.digest}" in shown.links()
+    assert f"/repositories/{APP}@{ONE.digest}" not in (await visit().get(address)).links()
+    assert "There has been no tag" in (await visit().get(f"{address}?tag=<b>")).text
+    assert (await visit().get(f"/repositories/{VAULT}/-/history")).location.startswith("/login")
 
 
 async def test_describing_is_for_who_may(visit: Visit, registry: Registry, admin: Actor, user: Actor) -> None:

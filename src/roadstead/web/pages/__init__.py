@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from roadstead.web.pages import guides, home, login, members, policies, projects, repositories, robots, tokens
+from roadstead.web.pages import guides, home, login, members, policies, profile, projects, repositories, robots, tokens
 from roadstead.web.routes import Pages
 
 MODULES: Final[tuple[Pages, ...]] = (
@@ -13,6 +13,7 @@ MODULES: Final[tuple[Pages, ...]] = (
     projects.pages,
     members.pages,
     robots.pages,
+    profile.pages,
     tokens.pages,
     policies.pages,
     repositories.pages,

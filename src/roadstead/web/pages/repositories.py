@@ -15,6 +15,7 @@ from roadstead.oci.digest import Digest
 from roadstead.oci.manifest import parse_manifest
 from roadstead.oci.reference import Reference, RepositoryName, parse_reference
 from roadstead.registry.artifacts import Artifact
+from roadstead.registry.listing import Filter, Match
 from roadstead.serving.response import Response
 from roadstead.web.call import MISTAKES, Call
 from roadstead.web.commands import Server, commands
@@ -27,6 +28,16 @@ _MARKDOWN: Final = MarkdownIt("commonmark", {"html": False}).enable("table")
 _TAGS: Final = nh3.ALLOWED_TAGS - {"img"}  # a picture of elsewhere would tell that site who reads
 _LONGEST_RAW: Final = 256 * 1024
 _TOLD: Final = ("Entrypoint", "Cmd", "WorkingDir", "User", "Env")
+
+
+@pages.get("/repositories/{name:path}/-/history")
+async def show_history(call: Call) -> Response:
+    """What each tag stood for, and when."""
+    name = RepositoryName.parse(call.parameters["name"])
+    frame, wanted = await project_frame(call, name.project), call.query.get("tag", "")
+    named = (Filter("tag", Match.EQUAL, (wanted,)),) if wanted else ()
+    rows, total = await call.rooms.registry.tags.history(call.actor, name, call.listing(*named))
+    return call.page("repositories/history.html", frame=frame, name=name, changes=rows, wanted=wanted, pager=call.pager(total))
 
 
 @pages.get("/repositories/{name:path}")

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from roadstead.access.actor import Level
-from roadstead.errors import Denied, InvalidInput, RoadsteadError, Unauthenticated
+from roadstead.errors import InvalidInput, RoadsteadError
 from roadstead.serving.response import Response
 from roadstead.web.call import MISTAKES, Call
 from roadstead.web.commands import Server
@@ -26,11 +26,10 @@ async def show(call: Call) -> Response:
 @pages.post("/profile/tokens")
 async def add(call: Call) -> Response:
     """Make one, and show its secret."""
-    account = _account(call)
     projects = call.form.text("projects").replace(",", " ").split()
     try:
         row, secret = await call.rooms.access.credentials.add_token(
-            call.actor, account, call.form.text("name"), _level(call), project_names=projects or None, lifetime=_lifetime(call)
+            call.actor, call.account_id, call.form.text("name"), _level(call), project_names=projects or None, lifetime=_lifetime(call)
         )
     except MISTAKES as error:
         return await _show(call, error)
@@ -43,16 +42,8 @@ async def revoke(call: Call) -> Response:
     token = call.parameters["token"]
     if not (token.isascii() and token.isdigit() and len(token) < 19):
         raise InvalidInput("A token is named by its number.")
-    await call.rooms.access.credentials.revoke(call.actor, _account(call), int(token))
+    await call.rooms.access.credentials.revoke(call.actor, call.account_id, int(token))
     return call.redirect("/profile/tokens", "The token is ended: what uses it is refused from now on.")
-
-
-def _account(call: Call) -> int:
-    if call.actor.anonymous:
-        raise Unauthenticated
-    if call.actor.account_id is None or call.actor.robot is not None:
-        raise Denied("A robot has no tokens but its own secret.")
-    return call.actor.account_id
 
 
 def _level(call: Call) -> Level:
@@ -72,7 +63,7 @@ def _lifetime(call: Call) -> timedelta | None:
 
 
 async def _show(call: Call, error: RoadsteadError | None = None, **made: Any) -> Response:
-    rows = await call.rooms.access.credentials.tokens(call.actor, _account(call))
+    rows = await call.rooms.access.credentials.tokens(call.actor, call.account_id)
     server = Server.of(call.request.base_url)
     shown = {"made": None, "secret": None, **made}
     page = call.paging()
