@@ -12,7 +12,7 @@ import typer
 
 from roadstead.access.actor import SYSTEM, Level, Role
 from roadstead.access.public_keys import LARGEST
-from roadstead.cli.office import JsonOption, run_at_desk, show
+from roadstead.cli.office import JsonOption, run_at_desk, say, show
 from roadstead.cli.options import ConfigOption, DataOption
 from roadstead.registry.conversion import ConversionSettings, When, parse_platforms
 
@@ -67,6 +67,7 @@ def user_passwd(
     name: str,
     password: PasswordOption = None,
     end_sessions: Annotated[bool, typer.Option("--end-sessions", help="End the account's tokens and credentials too.")] = False,
+    as_json: JsonOption = False,
     data: DataOption = None,
     config: ConfigOption = None,
 ) -> None:
@@ -77,13 +78,14 @@ def user_passwd(
         await desk.people.set_password(SYSTEM, (await desk.people.find(SYSTEM, name)).id, chosen, end_sessions=end_sessions)
 
     run_at_desk(data, config, act)
-    typer.echo(f"The password of {name} is set.", err=True)
+    say({"name": name}, f"The password of {name} is set.", as_json=as_json)
 
 
 @user.command("disable")
 def user_disable(
     name: str,
     enable: Annotated[bool, typer.Option("--undo", help="Enable it again.")] = False,
+    as_json: JsonOption = False,
     data: DataOption = None,
     config: ConfigOption = None,
 ) -> None:
@@ -93,13 +95,14 @@ def user_disable(
         await desk.people.set_disabled(SYSTEM, (await desk.people.find(SYSTEM, name)).id, not enable)
 
     run_at_desk(data, config, act)
-    typer.echo(f"{name} is {'enabled' if enable else 'disabled'}.", err=True)
+    say({"name": name, "disabled": not enable}, f"{name} is {'enabled' if enable else 'disabled'}.", as_json=as_json)
 
 
 @user.command("admin")
 def user_admin(
     name: str,
     revoke: Annotated[bool, typer.Option("--undo", help="Make it an administrator no longer.")] = False,
+    as_json: JsonOption = False,
     data: DataOption = None,
     config: ConfigOption = None,
 ) -> None:
@@ -109,7 +112,7 @@ def user_admin(
         await desk.people.set_admin(SYSTEM, (await desk.people.find(SYSTEM, name)).id, not revoke)
 
     run_at_desk(data, config, act)
-    typer.echo(f"{name} is {'no longer an' if revoke else 'an'} administrator.", err=True)
+    say({"name": name, "admin": not revoke}, f"{name} is {'no longer an' if revoke else 'an'} administrator.", as_json=as_json)
 
 
 @user.command("remove")
@@ -121,7 +124,7 @@ def user_remove(name: str, as_json: JsonOption = False, data: DataOption = None,
         await desk.people.remove(SYSTEM, row.id)
         return row
 
-    _say(run_at_desk(data, config, act), f"{name} is removed.", as_json=as_json)
+    say(run_at_desk(data, config, act), f"{name} is removed.", as_json=as_json)
 
 
 @user.command("secret")
@@ -135,14 +138,6 @@ def user_secret(name: str, as_json: JsonOption = False, data: DataOption = None,
 
     row, secret = run_at_desk(data, config, act)
     _print_secret(row, secret, as_json=as_json)
-
-
-def _say(row: Any, text: str, *, as_json: bool) -> None:
-    """Print what was done: the row that it was done to, as JSON on standard output, or a sentence on standard error."""
-    if as_json:
-        show(row, as_json=True)
-    else:
-        typer.echo(text, err=True)
 
 
 _PROJECT_COLUMNS = ("id", "name", "public", "description", "created_at")
@@ -178,7 +173,7 @@ def project_remove(name: str, as_json: JsonOption = False, data: DataOption = No
         await desk.projects.remove(SYSTEM, name)
         return row
 
-    _say(run_at_desk(data, config, act), f"The project {name} is removed.", as_json=as_json)
+    say(run_at_desk(data, config, act), f"The project {name} is removed.", as_json=as_json)
 
 
 @project.command("quota")
@@ -353,7 +348,7 @@ def token_list(account: str, as_json: JsonOption = False, data: DataOption = Non
 
 
 @token.command("revoke")
-def token_revoke(account: str, token_id: int, data: DataOption = None, config: ConfigOption = None) -> None:
+def token_revoke(account: str, token_id: int, as_json: JsonOption = False, data: DataOption = None, config: ConfigOption = None) -> None:
     """End a personal access token at its next use."""
 
     async def act(desk: Desk) -> None:
@@ -361,7 +356,7 @@ def token_revoke(account: str, token_id: int, data: DataOption = None, config: C
         await desk.credentials.revoke(SYSTEM, account_id, token_id)
 
     run_at_desk(data, config, act)
-    typer.echo(f"Token {token_id} is revoked.", err=True)
+    say({"account": account, "id": token_id}, f"Token {token_id} is revoked.", as_json=as_json)
 
 
 _ROBOT_COLUMNS = ("id", "name", "project_name", "description", "expires_at", "disabled_at")
@@ -415,11 +410,11 @@ def robot_disable(
 ) -> None:
     """Disable a robot account; it stops at its next request, and keeps its secret."""
     row = run_at_desk(data, config, lambda desk: desk.robots.set_disabled(SYSTEM, robot_id, not enable))
-    _say(row, f"Robot {row.name} is {'enabled' if enable else 'disabled'}.", as_json=as_json)
+    say(row, f"Robot {row.name} is {'enabled' if enable else 'disabled'}.", as_json=as_json)
 
 
 @robot.command("remove")
-def robot_remove(robot_id: int, data: DataOption = None, config: ConfigOption = None) -> None:
+def robot_remove(robot_id: int, as_json: JsonOption = False, data: DataOption = None, config: ConfigOption = None) -> None:
     """End a robot account and its secret."""
     run_at_desk(data, config, lambda desk: desk.robots.remove(SYSTEM, robot_id))
-    typer.echo(f"Robot {robot_id} is removed.", err=True)
+    say({"id": robot_id}, f"Robot {robot_id} is removed.", as_json=as_json)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from roadstead.access.actor import SYSTEM
-from roadstead.cli.office import JsonOption, run_at_desk, show
+from roadstead.cli.office import JsonOption, run_at_desk, say, show
 from roadstead.cli.options import ConfigOption, DataOption
 from roadstead.errors import NotFound
 
@@ -56,7 +56,7 @@ def clusters_list(as_json: JsonOption = False, data: DataOption = None, config: 
 
 
 @clusters.command("remove")
-def clusters_remove(name: str, data: DataOption = None, config: ConfigOption = None) -> None:
+def clusters_remove(name: str, as_json: JsonOption = False, data: DataOption = None, config: ConfigOption = None) -> None:
     """Forget a cluster."""
     run_at_desk(data, config, lambda desk: desk.clusters.remove(SYSTEM, name))
-    typer.echo(f"The cluster {name} is removed.", err=True)
+    say({"name": name}, f"The cluster {name} is removed.", as_json=as_json)

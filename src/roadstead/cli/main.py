@@ -9,13 +9,14 @@ from typing import Annotated, Literal
 
 import typer
 
-from roadstead.cli import administration, sources
+from roadstead.cli import administration, logins, looking, moving, sources
 from roadstead.cli.audit import audit
 from roadstead.cli.clusters import clusters
+from roadstead.cli.converting import convert_there, is_remote, refuse_file_options
 from roadstead.cli.jobs import jobs
 from roadstead.cli.keys import keys
 from roadstead.cli.options import ConfigOption, DataOption, apply
-from roadstead.cli.remote import register
+from roadstead.cli.remote import Ca, Plain, register
 from roadstead.errors import RoadsteadError
 
 app = typer.Typer(name="roadstead", help="Registry for Docker and Apptainer images.", no_args_is_help=True, pretty_exceptions_enable=False)
@@ -31,7 +32,23 @@ app.add_typer(jobs, name="jobs")
 app.add_typer(keys, name="key")
 app.add_typer(clusters, name="cluster")
 app.add_typer(audit, name="audit")
-register(app)
+register(
+    app,
+    (
+        ("login", logins.login),
+        ("logout", logins.logout),
+        ("ls", looking.list_repositories),
+        ("tags", looking.tags),
+        ("inspect", looking.inspect),
+        ("search", looking.search),
+        ("pull", moving.pull),
+        ("push", moving.push),
+        ("cp", moving.copy),
+        ("tag", moving.tag),
+        ("rm", moving.remove),
+        ("open", looking.show_page),
+    ),
+)
 
 
 @app.command()
@@ -74,15 +91,23 @@ def doctor(data: DataOption = None, config: ConfigOption = None) -> None:
 
 @app.command()
 def convert(
-    source: Annotated[str, typer.Argument(help="A SIF, an OCI layout or an archive of docker save; oci:DIRECTORY:TAG picks a tag.")],
+    source: Annotated[
+        str, typer.Argument(help="A SIF, an OCI layout or an archive of docker save; or HOST/project/image:tag at a registry.")
+    ],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="What to write (default: named as the source, here).")] = None,
     platform: Annotated[str | None, typer.Option(help="os/architecture of an index (default: this machine's).")] = None,
     compression: Annotated[Literal["gzip", "zstd"], typer.Option(help="Of the SIF's file system; every kernel reads gzip.")] = "gzip",
     threads: Annotated[int | None, typer.Option(min=1, help="Threads that compress (default: one a core).")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there already.")] = False,
+    ca: Ca = None,
+    plain_http: Plain = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Convert an image in files to a SIF, or a SIF to an OCI layout, to the bytes that the server makes."""
+    """Convert an image in files to a SIF, or a SIF to an OCI layout; or have a registry convert what it holds. The bytes are the same."""
+    if is_remote(source):
+        refuse_file_options(output, force)
+        convert_there(source, plain_http=plain_http, ca=ca, as_json=as_json)
+        return
     from roadstead.cli.convert import Asked  # noqa: PLC0415 - see serve
     from roadstead.cli.convert import convert as make  # noqa: PLC0415 - see serve
 

@@ -53,6 +53,14 @@ def show(value: Any, *, as_json: bool, columns: Iterable[str] = ()) -> None:
     Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH).print(table)
 
 
+def say(row: Any, text: str, *, as_json: bool) -> None:
+    """Print what was done: the row that it was done to, as JSON on standard output, or a sentence on standard error."""
+    if as_json:
+        show(row, as_json=True)
+    else:
+        typer.echo(text, err=True)
+
+
 def _cell(row: Mapping[str, Any], column: str) -> str:
     value = row[column]
     if isinstance(value, bool):

@@ -10,7 +10,7 @@ import msgspec
 import typer
 
 from roadstead.access.actor import SYSTEM
-from roadstead.cli.office import JsonOption, run_at_desk, show
+from roadstead.cli.office import JsonOption, run_at_desk, say, show
 from roadstead.cli.options import ConfigOption, DataOption
 from roadstead.errors import InvalidAccount, Misconfigured
 
@@ -138,29 +138,30 @@ def source_check(name: str, as_json: JsonOption = False, data: DataOption = None
 
 
 @source.command("move")
-def source_move(name: str, position: int, data: DataOption = None, config: ConfigOption = None) -> None:
+def source_move(name: str, position: int, as_json: JsonOption = False, data: DataOption = None, config: ConfigOption = None) -> None:
     """Put a source at a place in the order, from 1."""
     run_at_desk(data, config, lambda desk: desk.sources.move(SYSTEM, name, position))
-    typer.echo(f"{name} is asked at place {position}.", err=True)
+    say({"name": name, "position": position}, f"{name} is asked at place {position}.", as_json=as_json)
 
 
 @source.command("disable")
 def source_disable(
     name: str,
     enable: Annotated[bool, typer.Option("--undo", help="Enable it again.")] = False,
+    as_json: JsonOption = False,
     data: DataOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Ask a source no more."""
     run_at_desk(data, config, lambda desk: desk.sources.set_enabled(SYSTEM, name, enable))
-    typer.echo(f"{name} is {'enabled' if enable else 'disabled'}.", err=True)
+    say({"name": name, "enabled": enable}, f"{name} is {'enabled' if enable else 'disabled'}.", as_json=as_json)
 
 
 @source.command("remove")
-def source_remove(name: str, data: DataOption = None, config: ConfigOption = None) -> None:
+def source_remove(name: str, as_json: JsonOption = False, data: DataOption = None, config: ConfigOption = None) -> None:
     """Remove a source with its groups. Its accounts stay, without a password."""
     run_at_desk(data, config, lambda desk: desk.sources.remove(SYSTEM, name))
-    typer.echo(f"The login source {name} is removed.", err=True)
+    say({"name": name}, f"The login source {name} is removed.", as_json=as_json)
 
 
 @group.command("add")
@@ -206,11 +207,11 @@ def group_member(
 
 
 @group.command("remove")
-def group_remove(name: str, data: DataOption = None, config: ConfigOption = None) -> None:
+def group_remove(name: str, as_json: JsonOption = False, data: DataOption = None, config: ConfigOption = None) -> None:
     """Remove a group with the roles it has."""
 
     async def act(desk: Desk) -> None:
         await desk.groups.remove(SYSTEM, (await desk.groups.find(SYSTEM, name)).id)
 
     run_at_desk(data, config, act)
-    typer.echo(f"The group {name} is removed.", err=True)
+    say({"name": name}, f"The group {name} is removed.", as_json=as_json)

@@ -47,7 +47,7 @@ Tell = Callable[[int], None]
 
 def download(session: Session, repository: RepositoryName, blob: Descriptor, target: Path, tell: Tell, cache: Path | None = None) -> None:
     """Fetch the blob to `target`, which is replaced. Raises DigestMismatch, StorageFull, StoreFailed, and as the session does."""
-    with _translated(target):
+    with translated(target):
         if cache is None:
             _fetch(session, repository, blob, target, tell, f".{target.name}.{blob.digest.encoded[:16]}.part")
             return
@@ -173,7 +173,8 @@ def _locked(path: Path) -> Iterator[bool]:
 
 
 @contextmanager
-def _translated(target: Path) -> Iterator[None]:
+def translated(target: Path) -> Iterator[None]:
+    """The system's errors while something is written, as errors of the tree."""
     try:
         yield
     except OSError as error:

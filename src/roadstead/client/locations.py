@@ -34,6 +34,14 @@ def host_of(text: str) -> tuple[str, str]:
     return host, rest.strip("/")
 
 
+def bare_host(text: str) -> str:
+    """The host alone, also where somebody copied it with a scheme or a slash. Raises InvalidName if there is none."""
+    host, rest = host_of(text)
+    if rest:
+        raise InvalidName(f"Only the registry's name is wanted here: {host}")
+    return host
+
+
 def parse_location(text: str) -> Location:
     """Read a location; without tag and digest it is `latest`. Raises InvalidName, InvalidTag, InvalidDigest."""
     host, rest = host_of(text)

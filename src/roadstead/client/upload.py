@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlencode, urljoin, urlsplit
 
+import msgspec
+
 from roadstead.client.download import Tell
 from roadstead.client.locations import Location
 from roadstead.client.session import Body, Session
@@ -29,40 +31,74 @@ def push_sif(session: Session, to: Location, file: Path, tell: Tell) -> Digest:
         opened.seek(0)
         digest = Digest(f"sha256:{hashlib.file_digest(opened, 'sha256').hexdigest()}")
     size = file.stat().st_size
-    _put(session, to.repository, Digest.of(EMPTY_CONFIG), len(EMPTY_CONFIG), lambda: iter((EMPTY_CONFIG,)))
-    _put(session, to.repository, digest, size, lambda: _read(file, tell))
+    put_blob(session, to.repository, Digest.of(EMPTY_CONFIG), len(EMPTY_CONFIG), lambda: iter((EMPTY_CONFIG,)))
+    put_blob(session, to.repository, digest, size, lambda: read_file(file, tell))
     tell(size)
     manifest = sif_manifest(digest, size, file.name)
     session.put_manifest(to.repository, to.reference, manifest, types.OCI_MANIFEST)
     return Digest.of(manifest)
 
 
-def copy(source: Session, origin: Location, target: Session, to: Location) -> Digest:
+class Counter:
+    """Counts bytes over several blobs."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._before = 0
+
+    def running(self, done: int) -> None:
+        """So much of the present blob has moved."""
+        self._tell(self._before + done)
+
+    def finished(self, size: int) -> None:
+        """The present blob is over."""
+        self._before += size
+        self._tell(self._before)
+
+
+def copy(source: Session, origin: Location, target: Session, to: Location, tell: Tell) -> Digest:
     """Copy what the origin names, an index with all that it lists; blobs are mounted where both are at one registry."""
-    return _copy(source, origin.repository, origin.reference, target, to.repository, to.reference)
+    return _Copying(source, origin.repository, target, to.repository, Counter(tell)).copy(origin.reference, to.reference)
 
 
-def _copy(source: Session, origin: RepositoryName, what: Reference, target: Session, to: RepositoryName, name: Reference) -> Digest:
-    fetched = source.manifest(origin, what)
-    for child in fetched.manifest.children:
-        _copy(source, origin, child.digest, target, to, child.digest)
-    for blob in fetched.manifest.required_blobs():
-        mount = origin if source.url == target.url else None
-        _put(target, to, blob.digest, blob.size, _blob(source, origin, blob), mount)
-    reference = fetched.digest if isinstance(name, Digest) else name
-    target.put_manifest(to, reference, fetched.content, fetched.manifest.media_type)
-    return fetched.digest
+class _Copying(msgspec.Struct, frozen=True):
+    """A copy from one repository to another."""
+
+    source: Session
+    origin: RepositoryName
+    target: Session
+    to: RepositoryName
+    counter: Counter
+
+    def copy(self, what: Reference, name: Reference) -> Digest:
+        """A manifest with all that it names."""
+        fetched = self.source.manifest(self.origin, what)
+        for child in fetched.manifest.children:
+            self.copy(child.digest, child.digest)
+        for blob in fetched.manifest.required_blobs():
+            mount = self.origin if self.source.url == self.target.url else None
+            put_blob(self.target, self.to, blob.digest, blob.size, self._body(blob), mount)
+            self.counter.finished(blob.size)
+        self.target.put_manifest(
+            self.to, fetched.digest if isinstance(name, Digest) else name, fetched.content, fetched.manifest.media_type
+        )
+        return fetched.digest
+
+    def _body(self, blob: Descriptor) -> Body:
+        def read() -> Iterator[bytes]:
+            done = 0
+            with self.source.stream("GET", f"/v2/{self.origin}/blobs/{blob.digest}") as answer:
+                for piece in answer.iter_raw():
+                    yield piece
+                    done += len(piece)
+                    self.counter.running(done)
+
+        return read
 
 
-def _blob(source: Session, repository: RepositoryName, blob: Descriptor) -> Body:
-    def read() -> Iterator[bytes]:
-        with source.stream("GET", f"/v2/{repository}/blobs/{blob.digest}") as answer:
-            yield from answer.iter_raw()
-
-    return read
-
-
-def _put(session: Session, repository: RepositoryName, digest: Digest, size: int, body: Body, mount: RepositoryName | None = None) -> None:
+def put_blob(
+    session: Session, repository: RepositoryName, digest: Digest, size: int, body: Body, mount: RepositoryName | None = None
+) -> None:
     """Push a blob that is not there yet (distribution-spec, "Pushing a blob monolithically", "Mounting a blob")."""
     try:
         session.request("HEAD", f"/v2/{repository}/blobs/{digest}")
@@ -82,7 +118,8 @@ def _send(session: Session, repository: RepositoryName, digest: Digest, size: in
         pass
 
 
-def _read(path: Path, tell: Tell) -> Iterator[bytes]:
+def read_file(path: Path, tell: Tell) -> Iterator[bytes]:
+    """The file in pieces, telling how much of it has been read."""
     with path.open("rb") as file:
         while piece := file.read(_PIECE):
             yield piece

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,8 +17,8 @@ from tests.support.between import Between
 from tests.support.factories import blob
 from tests.support.server import RoadsteadServer, free_port
 from tests.support.sifs import sif
+from tests.support.user import User
 
-PROGRAM = Path(sys.executable).with_name("roadstead")
 BIG = sif() + random.Random(1).randbytes(3 * PART + 12345)
 
 
@@ -35,49 +33,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RoadsteadServer
         user.file("big.sif", BIG)
         user.told("push", "big.sif", f"{running.host}/lab/big:1")
         yield running
-
-
-class User:
-    """Somebody with a home of their own."""
-
-    def __init__(self, home: Path, host: str) -> None:
-        self.home = home
-        self.host = host
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(("ROADSTEAD_", "DOCKER_"))}
-        self.environment = {**clean, "HOME": str(home)}
-
-    def command(self, *words: str) -> list[str]:
-        plain = [] if words[0] == "logout" else ["--plain-http"]
-        return [str(PROGRAM), *words, *plain]
-
-    def run(self, *words: str, said: str | None = None) -> subprocess.CompletedProcess[str]:
-        command = self.command(*words)
-        return subprocess.run(command, input=said, text=True, capture_output=True, cwd=self.home, env=self.environment, check=False)
-
-    def done(self, *words: str, said: str | None = None) -> str:
-        ended = self.run(*words, said=said)
-        assert ended.returncode == 0, ended.stderr
-        return ended.stdout
-
-    def told(self, *words: str) -> Any:
-        return json.loads(self.done(*words, "--json"))
-
-    def refused(self, status: int, *words: str, said: str | None = None) -> str:
-        ended = self.run(*words, said=said)
-        assert ended.returncode == status, (ended.returncode, ended.stderr)
-        assert "Traceback" not in ended.stderr
-        return ended.stderr
-
-    def login(self) -> None:
-        self.done("login", self.host, "-u", "admin", "--password-stdin", said="correct horse battery\n")
-
-    def file(self, name: str, content: bytes) -> Path:
-        (self.home / name).write_bytes(content)
-        return self.home / name
-
-    def names(self) -> set[str]:
-        """The files that lie in the home, apart from docker's folder."""
-        return {path.name for path in self.home.iterdir()} - {".docker"}
 
 
 @pytest.fixture
@@ -220,7 +175,7 @@ def test_what_is_not_there_or_not_allowed_has_its_status(user: User, tmp_path: P
     assert "TAG" in user.refused(2, "rm", f"{user.host}/lab/big")
     assert "cannot be reached" in user.refused(5, "tags", f"127.0.0.1:{free_port()}/lab/big")
     user.file("notes.txt", b"no image" * 10)
-    assert "not a SIF" in user.refused(2, "push", "notes.txt", f"{user.host}/lab/notes:1")
+    assert "is not a SIF" in user.refused(2, "push", "notes.txt", f"{user.host}/lab/notes:1")
     user.done("logout", user.host)
     assert f"roadstead login {user.host}" in user.refused(4, "pull", f"{user.host}/lab/big:1")
     user.refused(3, "logout", user.host)

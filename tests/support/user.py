@@ -1,0 +1,56 @@
+"""Somebody who types the commands of users."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+PROGRAM = Path(sys.executable).with_name("roadstead")
+
+
+class User:
+    """Somebody with a home of their own."""
+
+    def __init__(self, home: Path, host: str) -> None:
+        self.home = home
+        self.host = host
+        self.plain = True
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("ROADSTEAD_", "DOCKER_"))}
+        self.environment = {**clean, "HOME": str(home)}
+
+    def command(self, *words: str) -> list[str]:
+        plain = ["--plain-http"] if self.plain and words[0] != "logout" else []
+        return [str(PROGRAM), *words, *plain]
+
+    def run(self, *words: str, said: str | None = None) -> subprocess.CompletedProcess[str]:
+        command = self.command(*words)
+        return subprocess.run(command, input=said, text=True, capture_output=True, cwd=self.home, env=self.environment, check=False)
+
+    def done(self, *words: str, said: str | None = None) -> str:
+        ended = self.run(*words, said=said)
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
+
+    def told(self, *words: str) -> Any:
+        return json.loads(self.done(*words, "--json"))
+
+    def refused(self, status: int, *words: str, said: str | None = None) -> str:
+        ended = self.run(*words, said=said)
+        assert ended.returncode == status, (ended.returncode, ended.stderr)
+        assert "Traceback" not in ended.stderr, ended.stderr
+        return ended.stderr
+
+    def login(self) -> None:
+        self.done("login", self.host, "-u", "admin", "--password-stdin", said="correct horse battery\n")
+
+    def file(self, name: str, content: bytes) -> Path:
+        (self.home / name).write_bytes(content)
+        return self.home / name
+
+    def names(self) -> set[str]:
+        """The files that lie in the home, apart from docker's folder."""
+        return {path.name for path in self.home.iterdir()} - {".docker"}
