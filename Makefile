@@ -55,6 +55,10 @@ docs: ## Build the documentation as pages in dist/docs; a link that leads nowher
 	@scripts/setup.sh docs
 	@.venv-docs/bin/zensical build --strict
 
+.PHONY: reference
+reference: dev ## Write the commands as the program declares them into docs/reference/cli.md
+	@$(VENV)/python -m roadstead.cli.reference docs/reference/cli.md
+
 .PHONY: lint
 lint: dev ## Check style, types and the import contract
 	@$(VENV)/ruff check $(CODE)

@@ -11,7 +11,7 @@ import typer
 
 from roadstead.access.actor import SYSTEM
 from roadstead.access.clock import system_clock
-from roadstead.cli.office import JsonOption, run_at_desk, show
+from roadstead.cli.office import JsonOption, run_at_desk, say, show
 from roadstead.cli.options import ConfigOption, DataOption
 
 if TYPE_CHECKING:
@@ -71,10 +71,11 @@ def audit_list(
 @audit.command("purge")
 def audit_purge(
     older_than: Annotated[str, typer.Option(help="The age from which entries go: '90d', '52w'.")],
+    as_json: JsonOption = False,
     data: DataOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Remove old entries of the audit log. The log says who did so, and how many went."""
     before = system_clock() - _age(older_than)
     removed = run_at_desk(data, config, lambda desk: desk.audit.purge(SYSTEM, before))
-    typer.echo(f"{removed} entries are removed.", err=True)
+    say({"removed": removed}, f"{removed} entries are removed.", as_json=as_json)

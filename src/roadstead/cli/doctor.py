@@ -202,12 +202,15 @@ async def _failure(opener: Callable[[str], Awaitable[Database | ContentStore]], 
     return None
 
 
-def doctor(data: Path, database_url: str = "", storage_url: str = "") -> int:
+def doctor(data: Path, database_url: str = "", storage_url: str = "", *, as_json: bool = False) -> int:
     """Print what was found; 0 if the server can run here, 1 if something stops it."""
     findings = examine(data, database_url, storage_url)
+    stopping = [finding.subject for finding in findings if finding.verdict is Verdict.STOPS]
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(findings).decode() + "\n")
+        return 1 if stopping else 0
     console = Console()
     console.print(render(findings))
-    stopping = [finding.subject for finding in findings if finding.verdict is Verdict.STOPS]
     console.print(f"Roadstead cannot run here: {', '.join(stopping)}." if stopping else "Roadstead can run here.")
     return 1 if stopping else 0
 

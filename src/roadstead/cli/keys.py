@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from roadstead.access.actor import SYSTEM
-from roadstead.cli.office import JsonOption, run_at_desk, show
+from roadstead.cli.office import JsonOption, run_at_desk, say, show
 from roadstead.cli.options import ConfigOption, DataOption
 
 keys = typer.Typer(help="OpenPGP keys with which people sign.", no_args_is_help=True)
@@ -25,7 +25,7 @@ def keys_search(
 
 
 @keys.command("remove")
-def keys_remove(fingerprint: str, data: DataOption = None, config: ConfigOption = None) -> None:
+def keys_remove(fingerprint: str, as_json: JsonOption = False, data: DataOption = None, config: ConfigOption = None) -> None:
     """Remove a key. Its owner can push it again; a key that is revoked stays so for everybody, which is better where there is a choice."""
     run_at_desk(data, config, lambda desk: desk.openpgp_keys.remove(SYSTEM, fingerprint.removeprefix("0x")))
-    typer.echo(f"The key {fingerprint} is removed.", err=True)
+    say({"fingerprint": fingerprint}, f"The key {fingerprint} is removed.", as_json=as_json)

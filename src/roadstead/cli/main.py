@@ -16,7 +16,7 @@ from roadstead.cli.converting import convert_there, is_remote, refuse_file_optio
 from roadstead.cli.jobs import jobs
 from roadstead.cli.keys import keys
 from roadstead.cli.options import ConfigOption, DataOption, apply
-from roadstead.cli.remote import Ca, Plain, register
+from roadstead.cli.remote import Ca, Json, Plain, register
 from roadstead.errors import RoadsteadError
 
 app = typer.Typer(name="roadstead", help="Registry for Docker and Apptainer images.", no_args_is_help=True, pretty_exceptions_enable=False)
@@ -73,20 +73,20 @@ def worker(data: DataOption = None, config: ConfigOption = None) -> None:
 
 
 @database.command()
-def upgrade(data: DataOption = None, config: ConfigOption = None) -> None:
+def upgrade(as_json: Json = False, data: DataOption = None, config: ConfigOption = None) -> None:
     """Bring the database to this version's schema; `serve` does so by itself."""
     from roadstead.cli.upgrade import run  # noqa: PLC0415 - see serve
 
-    run(apply(data=data, config=config))
+    run(apply(data=data, config=config), as_json=as_json)
 
 
 @app.command()
-def doctor(data: DataOption = None, config: ConfigOption = None) -> None:
+def doctor(as_json: Json = False, data: DataOption = None, config: ConfigOption = None) -> None:
     """Check this installation: say what is missing and what that costs."""
     from roadstead.cli.doctor import doctor as examine  # noqa: PLC0415 - see serve
 
     settings = apply(data=data, config=config)
-    raise typer.Exit(examine(settings.data, settings.database, settings.storage))
+    raise typer.Exit(examine(settings.data, settings.database, settings.storage, as_json=as_json))
 
 
 @app.command()
@@ -101,7 +101,7 @@ def convert(
     force: Annotated[bool, typer.Option("--force", help="Replace what is there already.")] = False,
     ca: Ca = None,
     plain_http: Plain = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Convert an image in files to a SIF, or a SIF to an OCI layout; or have a registry convert what it holds. The bytes are the same."""
     if is_remote(source):

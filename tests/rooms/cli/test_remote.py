@@ -187,7 +187,7 @@ def test_a_wrong_password_is_not_kept(user: User) -> None:
     assert json.loads((user.home / ".docker" / "config.json").read_text())["auths"] == {}
 
 
-def test_an_image_that_is_no_sif_says_what_to_type(user: User, server: RoadsteadServer) -> None:
+def test_an_image_that_cannot_be_converted_is_refused_with_the_registrys_reason(user: User, server: RoadsteadServer) -> None:
     layer = blob("layer")
     with server.http() as http:
         http.post(f"/v2/lab/plain/blobs/uploads/?digest={layer.digest}", content=layer.content)
@@ -196,7 +196,7 @@ def test_an_image_that_is_no_sif_says_what_to_type(user: User, server: Roadstead
         image = json.dumps({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", **parts}).encode()
         put = http.put("/v2/lab/plain/manifests/1", content=image, headers={"Content-Type": "application/vnd.oci.image.manifest.v1+json"})
         assert put.status_code == 201, put.text
-    assert "apptainer pull docker://" in user.refused(1, "pull", f"{user.host}/lab/plain:1")
+    assert "configuration cannot be read" in user.refused(1, "pull", f"{user.host}/lab/plain:1")
 
 
 def test_the_page_of_an_artifact_is_told(user: User) -> None:
