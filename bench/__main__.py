@@ -29,7 +29,7 @@ from bench.servers import ROADSTEAD, DockerRegistry, Roadstead, Starter
 
 _ROOT: Final = Path(__file__).parent.parent
 _NEEDED_BYTES: Final = 12 << 30
-_OF_ROADSTEAD_ALONE: Final = ("start", "private-pulls", "conversion", "sif-pull", "library-pull", "lookups", "pages")
+_OF_ROADSTEAD_ALONE: Final = ("start", "private-pulls", "conversion", "sif-pull", "library-pull", "pull", "lookups", "pages")
 _SIDE_BY_SIDE: Final = [name for name in MEASUREMENTS if name not in _OF_ROADSTEAD_ALONE]
 
 

@@ -42,7 +42,7 @@ def measure(arena: Arena) -> list[Row]:
         raise BenchError(f"{_APPTAINER} is missing: run tests/support/clients/install-clients.sh as root")
     with arena.start_subject() as server:
         with random_content(_BYTES) as content:
-            digest = _push(server, _written(arena.directory / "it.sif", content))
+            digest = push_sif(server, written(arena.directory / "it.sif", content), _REPOSITORY)
         settle(arena.directory)
         address = f"http://{server.address.host}:{server.address.port}"
 
@@ -57,7 +57,7 @@ def measure(arena: Arena) -> list[Row]:
     return [Row("library:// pull of 1 GiB", "MiB/s", found["library:// MiB/s"], "curl", found["curl MiB/s"], at_least=0.9)]
 
 
-def _written(path: Path, content: Content) -> Path:
+def written(path: Path, content: Content) -> Path:
     """A SIF that holds the content."""
     content.file.seek(0)
     pieces: Iterator[bytes] = iter(lambda: content.file.read(_STEP), b"")
@@ -68,7 +68,7 @@ def _written(path: Path, content: Content) -> Path:
     return path
 
 
-def _push(server: Server, path: Path) -> str:
+def push_sif(server: Server, path: Path, repository: str) -> str:
     """Push the SIF as the tag `one`; the digest of its file."""
     named = subprocess.run(["sha256sum", str(path)], capture_output=True, text=True, check=True).stdout.split()[0]
     digest, size = f"sha256:{named}", path.stat().st_size
@@ -79,10 +79,10 @@ def _push(server: Server, path: Path) -> str:
         "layers": [{"mediaType": _LAYER_TYPE, "digest": digest, "size": size}],
     }
     with Connection(server.address) as connection, path.open("rb") as file:
-        connection.authorise([push_scope(_REPOSITORY)])
-        push_file(connection, _REPOSITORY, file, size, digest)
-        push_blob(connection, _REPOSITORY, b"{}")
-        headers, target = [f"Content-Type: {MANIFEST_TYPE}"], f"/v2/{_REPOSITORY}/manifests/one"
+        connection.authorise([push_scope(repository)])
+        push_file(connection, repository, file, size, digest)
+        push_blob(connection, repository, b"{}")
+        headers, target = [f"Content-Type: {MANIFEST_TYPE}"], f"/v2/{repository}/manifests/one"
         expect(connection.request("PUT", target, headers, json.dumps(manifest).encode()), 201, "PUT of the manifest")
     path.unlink()
     return digest
