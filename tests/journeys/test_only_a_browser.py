@@ -146,6 +146,10 @@ def test_from_the_start_page_to_a_pulled_sif(registry: RoadsteadServer, laptop: 
     laptop.run("docker", "rmi", pushed)
     laptop.run(*command(page, "Docker"))
     assert laptop.run("docker", "run", "--network", "none", "--rm", pushed, "cat", "/etc/seed").out == "from a browser"
+    page.get_by_role("button", name="Convert now").click()
+    expect(page.get_by_role("region", name="Other forms")).to_contain_text("converted", timeout=60_000)  # it follows, without a click
+    require_accessible(page)
+    picture(page, "artifact-converted")
     for label in ("Apptainer, converted once by the registry", "Apptainer, converted on your machine"):
         assert pull_sif(page, label, environment) == "from a browser"
 

@@ -35,6 +35,8 @@ PAGES = {
     "nothing": "/projects/nothing",
     "repository": "/repositories/climate/wrf",
     "artifact": "/repositories/climate/wrf:latest",
+    "jobs": "/admin/jobs",
+    "job": "/admin/jobs/1",
     "history": "/repositories/climate/wrf/-/history",
     "profile": "/profile",
     "tokens": "/profile/tokens",

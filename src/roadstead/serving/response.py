@@ -19,16 +19,24 @@ Headers = list[tuple[bytes, bytes]]
 _CHUNK: Final = 1 << 20
 
 
+class Live(msgspec.Struct):
+    """A body that grows while its reader waits, as server-sent events do: nobody knows its length before it ends."""
+
+    chunks: AsyncGenerator[bytes, None]
+
+
 class Response(msgspec.Struct):
-    """What a handler answers. `body` is bytes, or opened content; Content-Length is set from it unless the headers have one."""
+    """What a handler answers. `body` is bytes, opened content, or live; Content-Length is set from it, unless the headers have one."""
 
     status: int
     headers: Headers = []
-    body: bytes | LocalFile | Stream = b""
+    body: bytes | LocalFile | Stream | Live = b""
 
     @property
     def length(self) -> int:
-        """Bytes of the body."""
+        """Bytes of the body; 0 of one that is live."""
+        if isinstance(self.body, Live):
+            return 0
         if isinstance(self.body, bytes):
             return len(self.body)
         if isinstance(self.body, Stream):
@@ -65,6 +73,8 @@ async def send_response(response: Response, method: str, scope: Scope, send: Sen
     """Send it; returns the bytes of body that were sent. To HEAD only the headers are sent, Content-Length included (RFC 9110 §9.3.2)."""
     body, length = response.body, response.length
     headers = response.headers
+    if isinstance(body, Live):
+        return await _send_live(response, body, method, send)
     if response.status != 204 and not any(name == b"content-length" for name, _ in headers):
         headers = [*headers, (b"content-length", b"%d" % length)]
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
@@ -76,6 +86,18 @@ async def send_response(response: Response, method: str, scope: Scope, send: Sen
         return length
     await _stream(_file_chunks(body) if isinstance(body, LocalFile) else body.chunks, length, send)
     return length
+
+
+async def _send_live(response: Response, body: Live, method: str, send: Send) -> int:
+    await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
+    sent = 0
+    async with aclosing(body.chunks) as chunks:
+        if method != "HEAD":
+            async for chunk in chunks:
+                sent += len(chunk)
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+    return sent
 
 
 async def _stream(chunks: Chunks, length: int, send: Send) -> None:

@@ -21,6 +21,9 @@ from roadstead.metadata.database import Database
 from roadstead.metadata.jobs import JobRow, LogLine, State
 from roadstead.metadata.listing import Listing
 
+STATES: Final = tuple(State)
+"""Every state of a job."""
+
 
 class ShownJob(msgspec.Struct, frozen=True):
     """One job with what it has said, oldest line first."""

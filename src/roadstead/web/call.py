@@ -104,6 +104,10 @@ class Call:
         taken = [flash.forget(self.request)] if said and not self.partial else []
         return Response(status, [(b"content-type", b"text/html; charset=utf-8"), *HEADERS, *taken, *(headers or [])], body)
 
+    def part(self, template: str, **values: Any) -> str:
+        """A part of a page, as HTML."""
+        return self._templates.render(template, {**self._common(None), **values}).decode()
+
     def again(self, template: str, error: RoadsteadError | None, **values: Any) -> Response:
         """The page of a form: again, with what was wrong as `error` (a sentence), or for the first time (None)."""
         if error is None:

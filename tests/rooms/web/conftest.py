@@ -20,12 +20,13 @@ from roadstead.jobs.queue import Queue
 from roadstead.metadata.database import Database
 from roadstead.registry.registry import Registry
 from roadstead.serving.front import PlainDoor
-from roadstead.serving.response import Response
+from roadstead.serving.response import Live, Response
 from roadstead.sif.clusters import Clusters
 from roadstead.sif.compatible import Compatibility
+from roadstead.sif.convert import Conversion
 from roadstead.sif.makers import Stock
 from roadstead.sif.orders import Means
-from roadstead.sif.room import SifRoom
+from roadstead.sif.room import SifRoom, makers
 from roadstead.sif.signed import ShownSignatures
 from roadstead.sif.surveys import Surveys
 from roadstead.upkeep.jobs import Jobs
@@ -63,6 +64,24 @@ class Shown:
         return [unescape(found) for found in re.findall(r"<code>(.*?)</code>", self.html, re.DOTALL)]
 
 
+class Event:
+    """One of a stream, with its text."""
+
+    def __init__(self, block: str) -> None:
+        fields = [line.partition(":") for line in block.splitlines()]
+        self.event = next((value.strip() for name, _, value in fields if name == "event"), "message")
+        self.data = "\n".join(value.removeprefix(" ") for name, _, value in fields if name == "data")
+        self.text = re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", self.data)))
+
+
+async def told(response: Response) -> list[Event]:
+    """What a stream told until it ended, without its comments."""
+    assert isinstance(response.body, Live)
+    assert (b"content-type", b"text/event-stream") in response.headers
+    blocks = b"".join([chunk async for chunk in response.body.chunks]).decode().split("\n\n")
+    return [Event(block) for block in blocks if "data:" in block]
+
+
 class Browser:
     """Keeps cookies as a browser does. With an `actor` it has that account's session, begun at the first request."""
 
@@ -76,6 +95,11 @@ class Browser:
         """Ask for a page."""
         return await self.ask("GET", path, body=b"", **headers)
 
+    async def follow(self, path: str) -> list[Event]:
+        """Ask for a stream of events, and read it to its end."""
+        await self._begin()
+        return await told(await self._send("GET", path))
+
     async def post(self, path: str, form: Mapping[str, Any] | None = None, *, token: bool = True, **headers: str) -> Shown:
         """Send a form, with the session's CSRF token unless told otherwise. A list stands for a field that comes several times."""
         await self._begin()
@@ -87,6 +111,9 @@ class Browser:
     async def ask(self, method: str, path: str, *, body: bytes = b"", **headers: str) -> Shown:
         """One request, answered or refused as the front would have it."""
         await self._begin()
+        return Shown(await self._send(method, path, body, **headers))
+
+    async def _send(self, method: str, path: str, body: bytes = b"", **headers: str) -> Response:
         path, _, query = path.partition("?")
         kept = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         given = {"host": HOST, "accept": HTML, "cookie": kept, **{name.replace("_", "-"): value for name, value in headers.items()}}
@@ -99,7 +126,7 @@ class Browser:
         for name, value in answer.headers:
             if name == b"set-cookie":
                 self._keep(value.decode())
-        return Shown(answer)
+        return answer
 
     async def _begin(self) -> None:
         if self._actor is not None:
@@ -126,7 +153,7 @@ def rooms(database: Database, store: MemoryStore, access: Access, registry: Regi
     clusters = Clusters(database, clock)
     surveys = Surveys(database, Stock(database, store), Means(), Queue(database, clock), clock)
     compatibility = Compatibility(database, registry.repositories, surveys, clusters, clock)
-    conversions = SifRoom(database, registry, Queue(database, clock), {}, clock).shown
+    conversions = SifRoom(database, registry, Queue(database, clock), makers(database, store, Conversion(), Means()), clock).shown
     signatures = ShownSignatures(database, registry.repositories, registry.image_signatures, access.openpgp_keys, clock)
     return Rooms(access, registry, Jobs(database, clock), conversions, signatures, compatibility, clusters, clock=clock)
 

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from html import unescape
+
 import pytest
 
 from roadstead.access.actor import Actor
+from roadstead.content.memory import MemoryStore
 from roadstead.errors import NotFound
+from roadstead.metadata.database import Database
 from roadstead.oci.artifact_type import SIF
 from roadstead.oci.digest import Digest
 from roadstead.oci.reference import RepositoryName, TagName
-from roadstead.registry.listing import Listing
+from roadstead.registry.listing import Filter, Listing, Match
 from roadstead.registry.registry import Registry
+from roadstead.registry.seams import Seams
+from roadstead.sif.gate import SifGate
 from roadstead.web.commands import Server, commands
+from roadstead.web.rooms import Rooms
+from tests.conftest import MakeRegistry
 from tests.rooms.web.conftest import Visit
-from tests.support.factories import APP, VAULT, image, push_image
+from tests.support.factories import APP, VAULT, ManualClock, image, push_image
+from tests.support.sifs import DEFINITION, sif, sif_artifact
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>[here](javascript:alert(1))"
 ONE = image("one", config='{"architecture": "arm64", "os": "linux", "config": {"Env": ["PATH=/bin"], "Labels": {"who": "<b>Ada</b>"}}}')
@@ -86,9 +95,10 @@ async def test_deleting_names_what_goes_and_wants_the_name(visit: Visit, registr
     browser = visit(admin)
     assert "1 tag (latest)" in (await browser.get(f"{address}:latest")).text
     assert (await browser.post(address, {"act": "delete", "typed": "library/ap"})).status == 404
-    assert (await browser.post(f"{address}@{ONE.digest}", token=False)).status == 403
+    assert (await browser.post(f"{address}@{ONE.digest}", {"act": "delete"}, token=False)).status == 403
     assert await registry.artifacts.get(admin, APP, TagName("latest"))
-    assert (await browser.post(f"{address}@{ONE.digest}")).location == address
+    assert (await browser.post(f"{address}@{ONE.digest}")).status == 400
+    assert (await browser.post(f"{address}@{ONE.digest}", {"act": "delete"})).location == address
     with pytest.raises(NotFound):
         await registry.artifacts.get(admin, APP, TagName("latest"))
     assert (await browser.post(address, {"act": "delete", "typed": "library/app"})).location == "/projects/library"
@@ -146,3 +156,45 @@ async def test_commands_are_only_those_that_work(registry: Registry, admin: Acto
     assert not [text for text in texts(plain, APP, SIF) if "library://" in text]
     assert texts(plain, APP, SIF, digest) == [f"apptainer pull --no-https oras://lab.example:5000/library/app@{digest}"]
     assert texts(safe, APP, "CHART") == []
+
+
+async def test_an_image_is_converted_by_who_may_push(visit: Visit, registry: Registry, rooms: Rooms, admin: Actor, user: Actor) -> None:
+    await push_image(registry, admin, APP, ONE, "latest")
+    address = f"/repositories/{APP}@{ONE.digest}"
+    assert "Convert now" not in (await visit(user).get(address)).text
+    assert (await visit(user).post(address, {"act": "convert"})).status == 403
+    browser = visit(admin)
+    shown = await browser.get(address)
+    assert "not made yet" in shown.text
+    assert "data-live" not in shown.html
+    assert (await browser.post(address, {"act": "convert"}, token=False)).status == 403
+    assert (await browser.post(address, {"act": "convert"})).location == address
+    waiting = await browser.get(address)
+    assert f'data-live="{address}/-/conversions"' in waiting.html
+    assert "Convert now" not in waiting.text
+    (job,), _ = await rooms.jobs.list(admin, Listing((Filter("kind", Match.EQUAL, ("convert",)),)))
+    await rooms.jobs.cancel(admin, job.id)
+    told = await browser.follow(f"{address}/-/conversions")
+    assert "cancelled" in told[0].text
+    assert told[-1].event == "rest"
+    assert (await visit(user).get("/repositories/vault/app/-/conversions")).status == 404
+
+
+async def test_what_is_no_image_has_no_other_form(visit: Visit, registry: Registry, admin: Actor) -> None:
+    chart = image("chart", config_type="application/vnd.cncf.helm.config.v1+json")
+    await push_image(registry, admin, APP, chart, "1")
+    browser, address = visit(admin), f"/repositories/{APP}:1"
+    assert "Other forms" not in (await browser.get(address)).text
+    assert (await browser.post(address, {"act": "convert"})).status == 422
+
+
+async def test_a_sif_shows_what_is_in_it(
+    visit: Visit, make_registry: MakeRegistry, database: Database, store: MemoryStore, clock: ManualClock, admin: Actor
+) -> None:
+    guarded = make_registry(seams=Seams(push_gate=SifGate(database, store, clock)))
+    await push_image(guarded, admin, APP, sif_artifact(sif("arm64", {"by": HOSTILE})), "1")
+    shown = await visit().get(f"/repositories/{APP}:1")
+    assert "squashfs gzip arm64" in shown.text
+    assert DEFINITION.strip() in unescape(shown.html)
+    assert f"by {HOSTILE}" in shown.text or HOSTILE in unescape(shown.html)
+    assert HOSTILE not in shown.html

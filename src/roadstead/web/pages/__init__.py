@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from roadstead.web.pages import guides, home, login, members, policies, profile, projects, repositories, robots, tokens
+from roadstead.web.pages import guides, home, jobs, login, members, policies, profile, projects, repositories, robots, tokens
 from roadstead.web.routes import Pages
 
 MODULES: Final[tuple[Pages, ...]] = (
@@ -17,5 +17,6 @@ MODULES: Final[tuple[Pages, ...]] = (
     tokens.pages,
     policies.pages,
     repositories.pages,
+    jobs.pages,
     guides.pages,
 )

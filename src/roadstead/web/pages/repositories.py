@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -10,16 +11,18 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from roadstead.access.actor import Action
-from roadstead.errors import NotFound, RoadsteadError
+from roadstead.errors import InvalidInput, NotFound, RoadsteadError
 from roadstead.oci.digest import Digest
 from roadstead.oci.manifest import parse_manifest
 from roadstead.oci.reference import Reference, RepositoryName, parse_reference
 from roadstead.registry.artifacts import Artifact
 from roadstead.registry.listing import Filter, Match
 from roadstead.serving.response import Response
+from roadstead.sif.shown import CONVERTED, ShownConversion
 from roadstead.web.call import MISTAKES, Call
 from roadstead.web.commands import Server, commands
-from roadstead.web.project_frame import project_frame
+from roadstead.web.events import Look, follow
+from roadstead.web.project_frame import ProjectFrame, project_frame
 from roadstead.web.routes import Pages
 
 pages = Pages()
@@ -27,6 +30,7 @@ pages = Pages()
 _MARKDOWN: Final = MarkdownIt("commonmark", {"html": False}).enable("table")
 _TAGS: Final = nh3.ALLOWED_TAGS - {"img"}  # a picture of elsewhere would tell that site who reads
 _LONGEST_RAW: Final = 256 * 1024
+_LIVE: Final = ("waiting", "running")
 _TOLD: Final = ("Entrypoint", "Cmd", "WorkingDir", "User", "Env")
 
 
@@ -40,6 +44,20 @@ async def show_history(call: Call) -> Response:
     return call.page("repositories/history.html", frame=frame, name=name, changes=rows, wanted=wanted, pager=call.pager(total))
 
 
+@pages.get("/repositories/{name:path}/-/conversions")
+async def follow_conversions(call: Call) -> Response:
+    """How the conversions of the artifact stand, again and again until all have ended."""
+    name, reference = _parse(call.parameters["name"])
+    if reference is None:
+        raise NotFound("Artifacts are converted, and this is a repository.")
+
+    async def look() -> Look:
+        rows = await call.rooms.conversions.all(call.actor, name, reference)
+        return Look(call.part("repositories/conversions.html", conversions=rows, name=name), not _is_converting(rows))
+
+    return await follow(look)
+
+
 @pages.get("/repositories/{name:path}")
 async def show(call: Call) -> Response:
     """The repository, or with `:TAG` or `@DIGEST` the artifact."""
@@ -49,12 +67,10 @@ async def show(call: Call) -> Response:
 
 @pages.post("/repositories/{name:path}")
 async def change(call: Call) -> Response:
-    """Describe the repository (`act=describe`), or delete it (`delete`) once its name is typed; delete an artifact."""
+    """Describe the repository (`act=describe`), or delete it (`delete`) once its name is typed; delete or `convert` an artifact."""
     name, reference = _parse(call.parameters["name"])
     if reference is not None:
-        digest = await call.rooms.registry.artifacts.digest(call.actor, name, reference)
-        await call.rooms.registry.manifests.delete_whole(call.actor, name, digest)
-        return call.redirect(f"/repositories/{name}", "The artifact is deleted, with its tags and what was made of it.")
+        return await _change_artifact(call, name, reference)
     try:
         if call.form.text("act") == "delete":
             return await _delete(call, name)
@@ -62,6 +78,22 @@ async def change(call: Call) -> Response:
     except MISTAKES as error:
         return await _show_repository(call, name, error)
     return call.redirect(f"/repositories/{name}", "What is said of the repository is saved.")
+
+
+async def _change_artifact(call: Call, name: RepositoryName, reference: Reference) -> Response:
+    act = call.form.text("act")
+    if act == "convert":
+        await call.rooms.conversions.start(call.actor, name, reference)
+        return call.redirect(call.request.path, "The conversion begins.")
+    if act != "delete":
+        raise InvalidInput("An artifact is converted or deleted.")
+    digest = await call.rooms.registry.artifacts.digest(call.actor, name, reference)
+    await call.rooms.registry.manifests.delete_whole(call.actor, name, digest)
+    return call.redirect(f"/repositories/{name}", "The artifact is deleted, with its tags and what was made of it.")
+
+
+def _is_converting(conversions: Sequence[ShownConversion]) -> bool:
+    return any(one.state in _LIVE for one in conversions)
 
 
 async def _delete(call: Call, name: RepositoryName) -> Response:
@@ -91,6 +123,7 @@ async def _show_artifact(call: Call, name: RepositoryName, reference: Reference)
         "signatures": await _signatures(call, name, artifact),
         "history": await _history(call, name, artifact),
         "told": _told(artifact),
+        **await _conversions(call, name, artifact, frame),
         **await _content(call, name, artifact),
     }
     return call.page("repositories/artifact.html", frame=frame, name=name, reference=reference, artifact=artifact, **values)
@@ -107,6 +140,15 @@ async def _content(call: Call, name: RepositoryName, artifact: Artifact) -> dict
 
 async def _signatures(call: Call, name: RepositoryName, artifact: Artifact) -> Any:
     return await call.rooms.signatures.all(call.actor, name, artifact.digest)
+
+
+async def _conversions(call: Call, name: RepositoryName, artifact: Artifact, frame: ProjectFrame) -> dict[str, Any]:
+    """The other forms of an image, for who may pull it, and whether some are missing that the reader may have made."""
+    if not frame.may(Action.PULL):
+        return {"conversions": (), "is_converting": False, "may_convert": False}
+    rows = await call.rooms.conversions.all(call.actor, name, artifact.digest)
+    missing = frame.row.conversion_policy.when != "off" and any(one.state not in (*_LIVE, CONVERTED) for one in rows)
+    return {"conversions": rows, "is_converting": _is_converting(rows), "may_convert": missing and frame.may(Action.PUSH)}
 
 
 async def _history(call: Call, name: RepositoryName, artifact: Artifact) -> list[tuple[str, str]]:

@@ -67,5 +67,13 @@ document.addEventListener("submit", (event) => {
   if (asked && !confirm(asked)) event.preventDefault();
 });
 
+// A part that follows what happens. Once it is at rest the page is loaded anew: what can be done next may be another thing.
+function follow(part) {
+  const events = new EventSource(part.dataset.live);
+  events.addEventListener("message", (event) => { part.innerHTML = event.data; });
+  events.addEventListener("rest", () => { events.close(); location.reload(); });
+}
+
+for (const part of document.querySelectorAll("[data-live]")) follow(part);
 document.addEventListener("htmx:load", (event) => show(event.target));
 show(document);
