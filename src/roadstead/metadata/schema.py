@@ -14,7 +14,7 @@
               └─< events (outbox), audit_log
 
     projects ──< jobs ──< job_log
-    signing_keys, configuration, login_failures, rate_windows, leases, schedules, clusters
+    signing_keys, configuration, login_failures, rate_windows, leases, schedules, storage_samples, clusters
 
 * Ids are 64-bit and never reused (AUTOINCREMENT, identity): outside clients keep them. Rows refer to each other by id, so a
   rename is one row.
@@ -708,6 +708,15 @@ job_log = Table(
     Column("line", Text, nullable=False),
     Index("ix_job_log_job_id_id", "job_id", "id"),
     sqlite_autoincrement=True,
+)
+
+# How much was stored at that time, in all projects together (bytes, each content once), and in how many repositories: see `upkeep.growth`.
+storage_samples = Table(
+    "storage_samples",
+    metadata,
+    Column("at", Moment, primary_key=True),
+    Column("stored", BigInteger, nullable=False),
+    Column("repositories", Integer, nullable=False),
 )
 
 # When each schedule of the program is next due; whoever moves `next_at` on enqueues its job. `rule` is what `next_at` was reckoned by.

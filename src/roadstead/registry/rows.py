@@ -6,6 +6,7 @@ from roadstead.metadata.accounts import AccountRow
 from roadstead.metadata.audit import AuditRow
 from roadstead.metadata.credentials import CredentialRow
 from roadstead.metadata.groups import GroupRow
+from roadstead.metadata.growth import Sample
 from roadstead.metadata.members import MemberRow
 from roadstead.metadata.projects import ProjectDetails, ProjectRow
 from roadstead.metadata.quota_listing import QuotaRow
@@ -26,6 +27,7 @@ __all__ = [
     "QuotaRow",
     "RepositoryRow",
     "RobotRow",
+    "Sample",
     "TagChangeRow",
     "TagDetail",
     "UseRow",

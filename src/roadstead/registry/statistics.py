@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
+
 import msgspec
 from sqlalchemy import Connection
 
 from roadstead.access import policy
 from roadstead.access.actor import Action, Actor
-from roadstead.metadata import overview
+from roadstead.metadata import growth, overview
 from roadstead.metadata.database import Database
+from roadstead.metadata.growth import Sample
 from roadstead.metadata.overview import Counts
 
 
@@ -36,3 +41,8 @@ class Statistics:
             return Numbers(counts[True], counts[False], overview.stored(connection) if everything else None)
 
         return await self._database.read(work)
+
+    async def growth(self, actor: Actor, since: datetime) -> Sequence[Sample]:
+        """What was stored since then, a sample a day, for administrators."""
+        policy.require_on_system(actor, Action.ADMINISTER)
+        return await self._database.read(partial(growth.samples, since=since))

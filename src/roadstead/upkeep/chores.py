@@ -16,17 +16,20 @@ from roadstead.jobs.running import Job, Kind
 from roadstead.jobs.schedule import Cron, Every, Schedule
 from roadstead.metadata import jobs
 from roadstead.metadata.database import Database
+from roadstead.metadata.growth import Sample
 from roadstead.registry.rules import Rules
 from roadstead.registry.sizes import human_size
 from roadstead.upkeep.audit import purge_audit
 from roadstead.upkeep.collect import collect
 from roadstead.upkeep.eviction import Budget, Evicted, evict
+from roadstead.upkeep.growth import measure
 from roadstead.upkeep.quotas import recount
 
 _COLLECT: Final = "collect"
 _RECOUNT_QUOTAS: Final = "recount-quotas"
 _PURGE_AUDIT: Final = "purge-audit"
 _FORGET_JOBS: Final = "forget-jobs"
+_MEASURE_STORAGE: Final = "measure-storage"
 EVICT_DERIVED: Final = "evict-derived"
 """Asked for too when something has been derived."""
 _BATCH: Final = 500
@@ -38,6 +41,7 @@ SCHEDULES: Final = (
     Schedule(_RECOUNT_QUOTAS, Cron("40 2 * * *"), _RECOUNT_QUOTAS),
     Schedule(_PURGE_AUDIT, Every(timedelta(days=1)), _PURGE_AUDIT),
     Schedule(_FORGET_JOBS, Every(timedelta(hours=6)), _FORGET_JOBS),
+    Schedule(_MEASURE_STORAGE, Every(timedelta(days=1)), _MEASURE_STORAGE),
 )
 
 
@@ -53,6 +57,7 @@ def kinds(database: Database, store: ContentStore, access: Access, rules: Rules,
         Kind(_RECOUNT_QUOTAS, partial(recount_quotas, database=database, clock=clock)),
         Kind(_PURGE_AUDIT, purge),
         Kind(_FORGET_JOBS, partial(forget_jobs, rules=rules, clock=clock)),
+        Kind(_MEASURE_STORAGE, partial(measure_storage, database=database, clock=clock)),
     )
 
 
@@ -94,3 +99,10 @@ async def forget_jobs(job: Job, *, rules: Rules, clock: Clock) -> dict[str, int]
         forgotten += some
         job.progress(None, f"{forgotten} jobs forgotten")
     return {"forgotten": forgotten}
+
+
+async def measure_storage(job: Job, *, database: Database, clock: Clock) -> Sample:
+    """Keep how much is stored now; see `upkeep.growth`. Returns that."""
+    sample = await measure(database, clock)
+    job.log(f"{human_size(sample.stored)} in {sample.repositories} repositories.")
+    return sample

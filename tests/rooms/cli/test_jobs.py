@@ -81,4 +81,4 @@ def test_the_servers_job_worker_does_what_is_enqueued_and_stops_with_it(site: Si
         assert "Deleted 0 contents" in shown["log"][0]["line"]
         assert server.stop() == 0
     # What is due at a first start was done too, once.
-    assert {row["kind"] for row in site.told("jobs", "list")} == {"collect", "purge-audit", "forget-jobs"}
+    assert {row["kind"] for row in site.told("jobs", "list")} == {"collect", "purge-audit", "forget-jobs", "measure-storage"}

@@ -4,7 +4,23 @@ from __future__ import annotations
 
 from typing import Final
 
-from roadstead.web.pages import guides, home, jobs, login, members, policies, profile, projects, repositories, robots, tokens
+from roadstead.web.pages import (
+    groups,
+    guides,
+    home,
+    jobs,
+    login,
+    members,
+    policies,
+    profile,
+    projects,
+    repositories,
+    robots,
+    sources,
+    system,
+    tokens,
+    users,
+)
 from roadstead.web.routes import Pages
 
 MODULES: Final[tuple[Pages, ...]] = (
@@ -18,5 +34,9 @@ MODULES: Final[tuple[Pages, ...]] = (
     policies.pages,
     repositories.pages,
     jobs.pages,
+    users.pages,
+    groups.pages,
+    sources.pages,
+    system.pages,
     guides.pages,
 )

@@ -1,4 +1,4 @@
-"""Keys whose signatures projects trust, and what asks for them; what images need of machines, and the site's clusters."""
+"""Keys that projects trust, and what asks for them; what images need of machines, and the clusters; what is stored over time."""
 
 from __future__ import annotations
 
@@ -58,6 +58,13 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("uq_clusters_name", "clusters", ["name"], unique=True)
+    op.create_table(
+        "storage_samples",
+        sa.Column("at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("stored", sa.BigInteger(), nullable=False),
+        sa.Column("repositories", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("at", name=op.f("pk_storage_samples")),
+    )
     for name in ("only_signed_sifs", "only_signed_images"):
         op.add_column("projects", sa.Column(name, sa.Boolean(), server_default=sa.false(), nullable=False))
     live = sa.text("deleted_at IS NULL")
@@ -68,6 +75,7 @@ def downgrade() -> None:
     op.drop_index("ix_tags_pushed_at", "tags")
     for name in ("only_signed_images", "only_signed_sifs"):
         op.drop_column("projects", name)
+    op.drop_table("storage_samples")
     op.drop_table("clusters")
     op.drop_table("image_facts")
     op.drop_table("trusted_keys")

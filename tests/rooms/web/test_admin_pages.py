@@ -1,0 +1,230 @@
+"""The pages of the administration: for administrators alone, and what each form does and refuses."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from roadstead.access.access import Access
+from roadstead.access.actor import Actor
+from roadstead.access.configuration import Values
+from roadstead.access.source_settings import OidcSettings
+from roadstead.errors import NotFound, Unauthenticated
+from roadstead.metadata.database import Database
+from roadstead.registry.registry import Registry
+from roadstead.upkeep.growth import KEPT, measure
+from roadstead.web.pages.system import SAID, picture
+from tests.rooms.web.conftest import Visit
+from tests.support.factories import APP, ManualClock, image, push_image
+
+GOOD, BETTER = "correct horse battery", "staple of another kind"
+HOSTILE = "<script>alert(1)</script>"
+PAGES = ("users", "users/{id}", "groups", "groups/0", "robots", "sources", "storage", "configuration", "health")
+
+
+@pytest.mark.parametrize("page", PAGES)
+async def test_the_administration_is_for_administrators(visit: Visit, admin: Actor, user: Actor, page: str) -> None:
+    address = f"/admin/{page.format(id=admin.account_id)}"
+    assert (await visit().get(address)).location.startswith("/login")
+    assert (await visit(user).get(address)).status == 403
+    assert (await visit(admin).get(address)).status == (404 if page == "groups/0" else 200)
+
+
+async def test_an_administrator_sees_all_of_the_log_and_others_none(visit: Visit, access: Access, admin: Actor, user: Actor) -> None:
+    await access.people.add(admin, "grace", GOOD)
+    assert "user grace" in (await visit(admin).get("/admin/audit?what=create")).text
+    assert "user grace" not in (await visit(admin).get("/admin/audit?what=delete")).text
+    assert "user grace" not in (await visit(user).get("/admin/audit")).text
+    assert (await visit().get("/admin/audit")).location.startswith("/login")
+
+
+# --- users
+
+
+async def test_an_account_is_made_and_found(visit: Visit, access: Access, admin: Actor) -> None:
+    browser, form = visit(admin), {"name": "grace", "password": GOOD, "real_name": HOSTILE}
+    wrong: tuple[dict[str, str], ...] = ({"name": ""}, {"name": "admin"}, {"password": "short"})
+    for one in wrong:
+        assert (await browser.post("/admin/users", {**form, **one})).status in (400, 409)
+    assert (await browser.post("/admin/users", form, token=False)).status == 403
+    address = (await browser.post("/admin/users", form)).location
+    assert (await access.accounts.by_password("grace", GOOD)).is_admin is False
+    assert HOSTILE not in (await browser.get(address)).html
+    assert address in (await browser.get("/admin/users?name=rac")).links()
+    assert "Nobody has" in (await browser.get("/admin/users?name=%3Cb%3E")).text
+
+
+async def test_an_account_is_changed_and_removed(visit: Visit, access: Access, admin: Actor) -> None:
+    row = await access.people.add(admin, "grace", GOOD)
+    browser, address = visit(admin), f"/admin/users/{row.id}"
+    for act in ("promote", "demote", "disable", "enable"):
+        assert (await browser.post(address, {"act": act})).location == address
+    found = await access.people.get(admin, row.id)
+    assert (found.is_admin, found.disabled_at) == (False, None)
+    assert (await browser.post(address, {"act": "promote"})).location == address
+    assert (await access.people.get(admin, row.id)).is_admin
+    assert (await browser.post(address, {"act": "password", "password": "short"})).status == 400
+    assert (await browser.post(address, {"act": "password", "password": BETTER})).location == address
+    assert (await access.accounts.by_password("grace", BETTER)).name == "grace"
+    with pytest.raises(Unauthenticated):
+        await access.accounts.by_password("grace", GOOD)
+    assert (await browser.post(address, {"act": "bless"})).status == 400
+    assert (await browser.post(address, {"act": "remove", "typed": "grac"})).status == 400
+    assert (await browser.post(address, {"act": "remove", "typed": "grace"}, token=False)).status == 403
+    assert (await browser.post(address, {"act": "remove", "typed": "grace"})).location == "/admin/users"
+    assert (await browser.get(address)).status == 404
+
+
+async def test_administrators_do_not_end_themselves(visit: Visit, access: Access, admin: Actor) -> None:
+    browser, address = visit(admin), f"/admin/users/{admin.account_id}"
+    for form in ({"act": "demote"}, {"act": "disable"}, {"act": "remove", "typed": "admin"}):
+        assert (await browser.post(address, form)).status == 403
+    assert admin.account_id is not None
+    assert (await access.people.get(admin, admin.account_id)).is_admin
+
+
+@pytest.mark.parametrize("path", ["users/0", "users/x", "groups/0", "groups/x", "robots/0", "sources/none"])
+async def test_what_is_not_there_is_not_changed(visit: Visit, admin: Actor, path: str) -> None:
+    assert (await visit(admin).post(f"/admin/{path}", {"act": "remove"})).status == 404
+
+
+async def test_nobody_else_changes_anything(visit: Visit, access: Access, admin: Actor, user: Actor) -> None:
+    group = await access.groups.add(admin, "crew")
+    stranger = visit(user)
+    forms = {
+        "users": {"name": "eve", "password": GOOD},
+        f"users/{admin.account_id}": {"act": "disable"},
+        f"users/{user.account_id}": {"act": "promote"},
+        "groups": {"name": "others"},
+        f"groups/{group.id}": {"act": "remove"},
+        "robots": {"name": "eve", "pull": "true"},
+        "sources/any": {"act": "remove"},
+        "configuration": dict.fromkeys(SAID, "1"),
+    }
+    for path, form in forms.items():
+        assert (await stranger.post(f"/admin/{path}", form)).status == 403, path
+    assert [one.name for one in await access.groups.list(admin)] == ["crew"]
+    assert {one.name: one.is_admin for one in await access.people.list(admin)} == {"admin": True, "ada": False}
+
+
+# --- groups
+
+
+async def test_a_group_has_members(visit: Visit, access: Access, admin: Actor, user: Actor) -> None:
+    browser = visit(admin)
+    assert "There are no groups" in (await browser.get("/admin/groups")).text
+    assert (await browser.post("/admin/groups", {"name": ""})).status == 400
+    address = (await browser.post("/admin/groups", {"name": "crew"})).location
+    assert (await browser.post("/admin/groups", {"name": "crew"})).status == 409
+    assert (await browser.post("/admin/groups", {"name": "theirs", "source": "nobody", "external_id": "x"})).status in (400, 404)
+    assert (await browser.post(address, {"act": "add", "name": "nobody"})).status == 404
+    assert (await browser.post(address, {"act": "add", "name": "ada"})).location == address
+    assert f"/admin/users/{user.account_id}" in (await browser.get(address)).links()
+    assert (await browser.post(address, {"act": "take-out", "account": "x"})).status == 404
+    assert (await browser.post(address, {"act": "take-out", "account": user.account_id})).location == address
+    assert "Nobody is in it." in (await browser.get(address)).text
+    await browser.post(address, {"act": "rename", "name": HOSTILE})
+    assert HOSTILE not in (await browser.get(address)).html
+    assert (await browser.post(address, {"act": "dance"})).status == 400
+    assert (await browser.post(address, {"act": "remove"}, token=False)).status == 403
+    assert (await browser.post(address, {"act": "remove"})).location == "/admin/groups"
+    assert await access.groups.list(admin) == []
+
+
+# --- robots
+
+
+async def test_a_robot_of_the_system_may_in_every_project(visit: Visit, access: Access, admin: Actor) -> None:
+    browser = visit(admin)
+    assert (await browser.post("/admin/robots", {"name": "mirror"})).status == 400  # it must be for something
+    made = await browser.post("/admin/robots", {"name": "mirror", "pull": "true", "days": "30"})
+    secret = made.commands()[0]
+    assert "docker login --username 'robot$mirror' registry.example:5000" in made.commands()
+    (row,) = await access.robots.list(admin, None)
+    robot = (await access.accounts.by_password("robot$mirror", secret)).robot
+    assert robot is not None
+    assert robot.of("library") == robot.of("vault") != frozenset()
+    shown = await browser.get("/admin/robots")
+    assert secret not in shown.html
+    assert "robot$mirror pull" in shown.text
+    address = f"/admin/robots/{row.id}"
+    assert (await browser.post(f"/projects/library/robots/{row.id}", {"act": "remove"})).status == 404
+    assert (await browser.post(address, {"act": "remove"}, token=False)).status == 403
+    assert (await browser.post(address, {"act": "rotate"})).commands()[0] != secret
+    assert (await browser.post(address, {"act": "disable"})).location == "/admin/robots"
+    assert (await browser.post(address, {"act": "remove"})).location == "/admin/robots"
+    assert await access.robots.list(admin, None) == []
+
+
+# --- login sources
+
+
+async def test_sources_are_tried_ordered_stopped_and_removed(visit: Visit, access: Access, admin: Actor) -> None:
+    browser, address = visit(admin), "/admin/sources/two"
+    assert "roadstead source add-ldap" in (await browser.get("/admin/sources")).text
+    for name in ("one", "two"):
+        settings = OidcSettings(issuer="https://127.0.0.1:9", client_id="registry", timeout_seconds=1)
+        await access.sources.add(admin, name, settings, "a secret of some length")
+    shown = await browser.get("/admin/sources")
+    assert "https://127.0.0.1:9" in shown.text
+    assert "a secret of some length" not in shown.html
+    assert "does not work" in (await browser.post(address, {"act": "check"})).text
+    assert (await browser.post(address, {"act": "up"})).location == "/admin/sources"
+    assert [one.name for one in await access.sources.list(admin)] == ["two", "one"]
+    assert (await browser.post(address, {"act": "disable"})).location == "/admin/sources"
+    assert [one.enabled for one in await access.sources.list(admin)] == [False, True]
+    assert (await browser.post(address, {"act": "sing"})).status == 400
+    assert (await browser.post(address, {"act": "remove"}, token=False)).status == 403
+    assert (await browser.post(address, {"act": "remove"})).location == "/admin/sources"
+    with pytest.raises(NotFound):
+        await access.sources.get(admin, "two")
+
+
+# --- storage, configuration, health
+
+
+async def test_growth_is_drawn_from_its_samples(
+    visit: Visit, database: Database, registry: Registry, clock: ManualClock, admin: Actor
+) -> None:
+    assert "There is none so far." in (await visit(admin).get("/admin/storage")).text
+    first = await measure(database, clock)
+    assert (first.stored, first.repositories) == (0, 0)
+    await push_image(registry, admin, APP, image("x" * 4096), "1")
+    clock.advance(timedelta(days=1))
+    second = await measure(database, clock)
+    assert second.stored >= 4096
+    assert second.repositories == 1
+    shown = await visit(admin).get("/admin/storage")
+    assert "From 0 bytes on" in shown.html
+    assert 'points="0.0,200.0 720.0,0.0"' in shown.html
+    clock.advance(KEPT)
+    last = await measure(database, clock)
+    kept = await registry.statistics.growth(admin, first.at - timedelta(days=1))
+    assert list(kept) == [second, last]
+
+
+async def test_a_picture_of_nothing_is_a_line_at_the_bottom(database: Database, clock: ManualClock) -> None:
+    one = await measure(database, clock)
+    assert picture([one, one]).points == "0.0,200.0 0.0,200.0"
+
+
+async def test_the_configuration_is_changed_whole_or_not_at_all(visit: Visit, access: Access, admin: Actor) -> None:
+    assert set(SAID) == set(Values.__struct_fields__) - {"self_registration"}
+    browser, address = visit(admin), "/admin/configuration"
+    present = await access.configuration.get(admin)
+    form = {**{key: str(getattr(present, key)) for key in SAID}, "session_lifetime": "99"}
+    wrong = {"session_timeout": "0"}, {"session_timeout": "soon"}, {"project_creation_restriction": "nobody"}, {"robot_token_duration": ""}
+    for one in wrong:
+        assert (await browser.post(address, {**form, **one})).status == 400
+        assert await access.configuration.get(admin) == present
+    assert (await browser.post(address, form, token=False)).status == 403
+    assert (await browser.post(address, {**form, "project_creation_restriction": "everyone"})).location == address
+    changed = await access.configuration.get(admin)
+    assert (changed.session_lifetime, changed.project_creation_restriction, changed.session_timeout) == (99, "everyone", 60)
+
+
+async def test_health_says_what_waits_and_whom_to_ask(visit: Visit, admin: Actor) -> None:
+    shown = await visit(admin).get("/admin/health")
+    assert "Jobs waiting" in shown.text
+    assert "roadstead doctor" in shown.commands()
