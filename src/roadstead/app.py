@@ -66,7 +66,7 @@ from roadstead.upkeep.jobs import Jobs
 from roadstead.upkeep.quotas import compact_entries
 from roadstead.upkeep.schedule import repeat
 from roadstead.upkeep.uploads import expire_uploads
-from roadstead.web.door import WebDoor
+from roadstead.web.door import PagesForErrors, WebDoor
 from roadstead.web.rooms import Rooms
 
 _STREAMS = 16  # threads of a worker that read ranges of files
@@ -214,10 +214,11 @@ def doors(system: System) -> Mapping[str, Door]:
         system_clock,
         own_authority=own_authority,
     )
+    pages = WebDoor(rooms, PlainDoor(system.access.accounts))
     return {
         "v2": DistributionDoor(system.registry, system.access.accounts, system.access.limits),
         "service": TokenDoor(system.access.accounts, system.access.limits),
-        "c": LoginDoor(system.access),
+        "c": PagesForErrors(LoginDoor(system.access), pages),
         "api": BesideDoor(
             shub.PREFIX,
             shub.ShubDoor(system.access, system.registry),
@@ -230,7 +231,7 @@ def doors(system: System) -> Mapping[str, Door]:
         "health": HealthDoor(checks),
         "metrics": MetricsDoor(),
         **trust_doors(system.settings.tls_source),
-        "": WebDoor(rooms, PlainDoor(system.access.accounts)),
+        "": pages,
     }
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import httpx2
@@ -60,6 +63,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RoadsteadServer
     with RoadsteadServer(tmp_path_factory.mktemp("pages") / "data") as server:
         with server.http() as http:
             fill(http)
+        grow(server)
         yield server
 
 
@@ -82,6 +86,15 @@ def fill(http: httpx2.Client) -> None:
         for tag in ("2026.1", "latest")[number % 2 :]:
             answer = http.put(f"/v2/climate/{name}/manifests/{tag}", content=pushed.content, headers={"content-type": pushed.media_type})
             assert answer.status_code == 201, answer.text
+
+
+def grow(server: RoadsteadServer) -> None:
+    """Half a year of samples of what is stored, as the job of every day takes them."""
+    day, now = 86400 * 10**6, int(time.time() * 10**6)
+    samples = [(now - (180 - number) * day, number**2 << 28, 5 + number // 9) for number in range(180)]
+    with closing(sqlite3.connect(server.data / "roadstead.sqlite", timeout=30)) as database:
+        database.executemany("INSERT INTO storage_samples (at, stored, repositories) VALUES (?, ?, ?)", samples)
+        database.commit()
 
 
 @pytest.fixture(scope="module")

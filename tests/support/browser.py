@@ -59,4 +59,5 @@ def require_accessible(page: Page) -> None:
 def picture(page: Page, name: str) -> None:
     """Keep what it looks like, for people to look at."""
     PICTURES.mkdir(parents=True, exist_ok=True)
+    page.evaluate("scrollTo(0, 0)")  # what sticks to the top would stand in the middle
     page.screenshot(path=PICTURES / f"{name}.png", full_page=True)

@@ -47,6 +47,7 @@ _DIGEST: Final = re.compile(r"(?:(sha256|sha512)[:-])?([0-9a-f]{6,128})")
 _EXACT, _PREFIX, _PART, _SAID = range(4)
 _KINDS: Final = ("project", "repository", "tag", "digest", "label")
 _FURTHEST: Final = 1000
+_FEW: Final = 200
 _SHORTEST_IN_LABELS: Final = 3  # nearly every SIF has a label with any two letters in it
 
 
@@ -103,8 +104,8 @@ def find(connection: Connection, scope: ProjectScope, text: str, page: Page) -> 
 
 def _of_all_kinds(connection: Connection, seen: Subquery, scope: ProjectScope, text: str) -> list[Select[Any]]:
     kinds = [_projects(scope, text), _repositories(seen, text), _tags(seen, text)]
-    if len(text) >= _SHORTEST_IN_LABELS:
-        kinds.append(_labels(connection, seen, text))
+    if len(text) >= _SHORTEST_IN_LABELS and (labels := _labels(connection, seen, text)) is not None:
+        kinds.append(labels)
     if digest := _DIGEST.fullmatch(text.lower()):
         prefixes = [f"{algorithm}:{digest[2]}" for algorithm in ([digest[1]] if digest[1] else ["sha256", "sha512"])]
         kinds += [_manifests(seen, prefixes), _files(seen, prefixes)]
@@ -214,16 +215,21 @@ def _files(seen: Subquery, prefixes: list[str]) -> Select[Any]:
     )
 
 
-def _labels(connection: Connection, seen: Subquery, text: str) -> Select[Any]:
-    """By the labels of SIFs: their names, values, or `name=value`."""
+def _labels(connection: Connection, seen: Subquery, text: str) -> Select[Any] | None:
+    """By the labels of SIFs: their names, values, or `name=value`; None where no SIF has such."""
     each = _EACH_LABEL[connection.dialect.name]()
     said: ColumnElement[str] = each.c.key + "=" + each.c.value
     # The first condition spares most the reading of their JSON.
     fits = (_may_say(text), said.icontains(text, autoescape=True))
     of_files = select(sif_facts.c.content_id, said.label("said")).join_from(sif_facts, each, true()).where(*fits)
-    # What few SIFs say is looked for before the many repositories, which the databases do not find out by themselves.
+    # What few SIFs say is looked for before the many repositories, which SQLite does not find out by itself.
+    few = [row[0] for row in connection.execute(of_files.with_only_columns(sif_facts.c.content_id).limit(_FEW + 1))]
+    if not few:
+        return None
     labels = of_files.cte("labels").prefix_with("MATERIALIZED")
     row = _row(literal(_SAID), "label", seen.c.project, seen.c.path, digest=manifests.c.digest, said=labels.c.said)
+    if len(few) <= _FEW:
+        row = row.where(manifest_references.c.content_id.in_(few))
     return (
         row.join_from(labels, manifest_references, manifest_references.c.content_id == labels.c.content_id)
         .join(manifests, manifests.c.id == manifest_references.c.manifest_id)

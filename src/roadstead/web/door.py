@@ -28,6 +28,9 @@ _SESSION: Final = "roadstead.session"
 """Where the request keeps the session that was found for it."""
 
 
+_OF_THE_PAGE: Final = frozenset({b"content-type", b"content-length", b"cache-control"})
+
+
 class WebDoor:
     """See the module's docstring."""
 
@@ -70,15 +73,19 @@ class WebDoor:
             return self._plain.render(error, request)
         if isinstance(error, Unauthenticated) and request.method in SAFE:
             return self._to_login(request)
-        status, title = status_of(error)
-        # Who is logged in is not looked up again: what failed may be the database.
-        call = Call(request, self._rooms, self._templates, request.scope.get(_SESSION))
-        response = call.page("error.html", status=status, title=title, message=error.message, request_id=request.id)
+        response = self.page_of(error, request)
         if isinstance(error, NotAnswered):
             response.status = 405
             response.headers.append((b"allow", ", ".join(error.methods).encode()))
         response.headers.extend(retry_after(error))
         return response
+
+    def page_of(self, error: RoadsteadError, request: Request) -> Response:
+        """The page that tells it."""
+        status, title = status_of(error)
+        # Who is logged in is not looked up again: what failed may be the database.
+        call = Call(request, self._rooms, self._templates, request.scope.get(_SESSION))
+        return call.page("error.html", status=status, title=title, message=error.message, request_id=request.id)
 
     def _to_login(self, request: Request) -> Response:
         call = Call(request, self._rooms, self._templates, None)
@@ -98,6 +105,27 @@ async def _form(request: Request, session: Session | None) -> Form:
     if session is not None:
         require_csrf(session, request, form.text("csrf_token"))
     return form
+
+
+class PagesForErrors:
+    """Another door, whose refusals browsers see as pages, with the status and the headers that it gives them."""
+
+    def __init__(self, door: Door, pages: WebDoor) -> None:
+        self._door = door
+        self._pages = pages
+
+    async def handle(self, request: Request) -> Response:
+        """As the other door."""
+        return await self._door.handle(request)
+
+    def render(self, error: RoadsteadError, request: Request) -> Response:
+        """A page for browsers that look at one; for all others as the other door has it."""
+        plain = self._door.render(error, request)
+        if not _is_browser(request):
+            return plain
+        page = self._pages.page_of(error, request)
+        kept = [(name, value) for name, value in plain.headers if name not in _OF_THE_PAGE]
+        return Response(plain.status, [*page.headers, *kept], page.body)
 
 
 def _is_browser(request: Request) -> bool:

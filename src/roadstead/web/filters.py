@@ -11,6 +11,24 @@ from roadstead.access.clock import Clock
 from roadstead.registry.sizes import human_size
 
 _STEPS: Final = ((60, "minute"), (3600, "hour"), (86400, "day"), (86400 * 30, "month"), (86400 * 365, "year"))
+# What a browser tells of itself names those that it is like too: the first that fits is what it is.
+_BROWSERS: Final = (
+    ("Firefox/", "Firefox"),
+    ("Edg/", "Edge"),
+    ("OPR/", "Opera"),
+    ("Chrome/", "Chrome"),
+    ("Safari/", "Safari"),
+    ("curl/", "curl"),
+)
+_SYSTEMS: Final = (
+    ("Android", "Android"),
+    ("iPhone", "iOS"),
+    ("iPad", "iOS"),
+    ("Windows", "Windows"),
+    ("Mac OS X", "macOS"),
+    ("CrOS", "ChromeOS"),
+    ("Linux", "Linux"),
+)
 _SHORT: Final = 12  # hexadecimal digits, as docker writes them
 
 
@@ -33,6 +51,13 @@ def short(digest: object) -> str:
     """The first digits of a digest's hash."""
     text = str(digest)
     return text.rpartition(":")[2][:_SHORT]
+
+
+def browser(agent: str) -> str:
+    """A browser by the names that people know: Firefox on Linux. What is none of those as it told itself."""
+    name = next((name for mark, name in _BROWSERS if mark in agent), None)
+    system = next((system for mark, system in _SYSTEMS if mark in agent), None)
+    return agent if name is None else name if system is None else f"{name} on {system}"
 
 
 def moment(value: datetime | None) -> Markup:

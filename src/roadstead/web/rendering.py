@@ -20,7 +20,7 @@ class Templates:
             loader=loader, autoescape=True, undefined=StrictUndefined, auto_reload=False, trim_blocks=True, lstrip_blocks=True
         )
         environment.globals["static"] = assets.address
-        named = (filters.size, filters.number, filters.count, filters.short, filters.moment)
+        named = (filters.size, filters.number, filters.count, filters.short, filters.moment, filters.browser)
         environment.filters.update({one.__name__: one for one in named})
         environment.filters["age"] = filters.Age(clock)
         self._environment = environment

@@ -9,11 +9,14 @@ import pytest
 
 from roadstead.access.access import Access
 from roadstead.access.actor import Actor
-from roadstead.errors import RoadsteadError
+from roadstead.apis.login.door import LoginDoor
+from roadstead.errors import RoadsteadError, Unauthenticated
 from roadstead.registry.registry import Registry
+from roadstead.web.door import PagesForErrors, WebDoor
 from roadstead.web.errors import TABLE, status_of
 from tests.rooms.apis.test_distribution_errors import EVERY
-from tests.rooms.web.conftest import HOST, Visit
+from tests.rooms.serving.test_request import request
+from tests.rooms.web.conftest import HOST, HTML, Shown, Visit
 from tests.support.factories import APP, BEGINNING, VAULT, image, push_image
 
 
@@ -96,3 +99,16 @@ async def test_a_form_of_another_site_is_refused(visit: Visit, access: Access) -
 async def test_what_no_form_sends_is_not_taken(visit: Visit, method: str) -> None:
     answer = await visit().ask(method, "/login")
     assert (answer.status, answer.headers["allow"]) == (405, "GET, POST, HEAD")
+
+
+async def test_a_failed_login_at_a_provider_is_a_page_for_browsers_and_json_for_tools(door: WebDoor, access: Access) -> None:
+    login = PagesForErrors(LoginDoor(access), door)
+    for accept, kind in ((HTML, "text/html; charset=utf-8"), ("*/*", "application/json")):
+        asked = request([], [("host", HOST), ("accept", accept)], raw_path=b"/c/oidc/callback")
+        with pytest.raises(Unauthenticated) as refused:
+            await login.handle(asked)
+        shown = Shown(login.render(refused.value, asked))
+        assert (shown.status, shown.headers["content-type"]) == (401, kind)
+        assert "This login was not begun in this browser" in shown.text
+        assert "Max-Age=0" in shown.headers["set-cookie"]  # what was begun is over
+        assert shown.headers["cache-control"] == "no-store"
