@@ -14,7 +14,7 @@ import pytest
 
 from roadstead.access.actor import ANONYMOUS, Actor
 from roadstead.content.memory import MemoryStore
-from roadstead.errors import InvalidInput, ManifestUnknown, RepositoryUnknown, RoadsteadError
+from roadstead.errors import InvalidInput, ManifestUnknown, ProjectUnknown, RoadsteadError, Unauthenticated
 from roadstead.jobs.queue import Queue
 from roadstead.jobs.worker import Pace, Worker
 from roadstead.metadata import jobs
@@ -134,7 +134,7 @@ async def test_what_is_no_image_has_no_facts(site: Site, admin: Actor) -> None:
 
 async def test_who_may_not_pull_learns_nothing(site: Site, admin: Actor, user: Actor) -> None:
     await looked_into(site, admin, of_files(*SYSTEM), VAULT)
-    errors: list[tuple[Actor, type[RoadsteadError]]] = [(user, RepositoryUnknown), (ANONYMOUS, RoadsteadError)]
+    errors: list[tuple[Actor, type[RoadsteadError]]] = [(user, ProjectUnknown), (ANONYMOUS, Unauthenticated)]
     for actor, error in errors:
         with pytest.raises(error):
             await site.compatibility.of(actor, VAULT, LATEST)

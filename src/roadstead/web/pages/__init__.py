@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from roadstead.web.pages import (
+    clusters,
     groups,
     guides,
     home,
@@ -38,5 +39,6 @@ MODULES: Final[tuple[Pages, ...]] = (
     groups.pages,
     sources.pages,
     system.pages,
+    clusters.pages,
     guides.pages,
 )

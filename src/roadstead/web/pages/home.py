@@ -31,15 +31,28 @@ async def tokens(call: Call) -> Response:
 
 @pages.get("/search")
 async def search(call: Call) -> Response:
-    """What has the text somewhere; for htmx the list alone."""
+    """What has the text somewhere, or needs of a machine what the text says; for htmx the list alone."""
     text = call.query.get("q", "")
     page = call.paging()
-    rows, more = await call.rooms.registry.search.find(call.actor, text, page)
+    rows, more = await _by_needs(call, text, page)
+    if not rows:
+        rows, more = await call.rooms.registry.search.find(call.actor, text, page)
     hits = [(row, address(row)) for row in rows]
     before = _page(text, page.number - 1) if page.number > 1 else None
     after = _page(text, page.number + 1) if more else None
     template = "home/hits.html" if call.partial else "home/search.html"
     return call.page(template, text=text, hits=hits, before=before, after=after)
+
+
+async def _by_needs(call: Call, text: str, page: Page) -> tuple[Sequence[HitRow], bool]:
+    """The images that need what the text says, where it is written so; nothing while one is still typing it."""
+    if not tells_needs(text):
+        return [], False
+    try:
+        found, more = await call.rooms.compatibility.search(call.actor, text, page)
+    except InvalidInput:
+        return [], False
+    return [HitRow("image", one.repository.project, one.repository, digest=one.digest, said=one.facts.told()) for one in found], more
 
 
 def address(row: HitRow) -> str:
