@@ -158,3 +158,38 @@ def test_from_the_start_page_to_a_pulled_sif(registry: RoadsteadServer, laptop: 
     page.get_by_role("button", name="Delete the artifact").click()
     expect(page.get_by_role("status").first).to_contain_text("is deleted")
     assert "not found" in laptop.refused("docker", "pull", pushed).lower()
+
+
+def describe_cluster(page: Page, name: str, driver: str) -> None:
+    """By the form of the administration."""
+    page.goto("/admin/clusters")
+    page.get_by_text("Describe a cluster").click()
+    page.get_by_label("Name", exact=True).fill(name)
+    page.get_by_label("x86-64 level").select_option("3")
+    page.get_by_label("glibc").fill("2.34")
+    page.get_by_label("NVIDIA driver").fill(driver)
+    page.get_by_role("button", name="Describe it").click()
+    expect(page.get_by_role("row", name=name)).to_contain_text(driver)
+
+
+def test_an_images_page_says_on_which_clusters_it_runs(registry: RoadsteadServer, laptop: Workplace, browser: Browser) -> None:
+    page = window(browser, registry, "admin", registry.admin_password)
+    describe_cluster(page, "kestrel", "550.54.14")
+    describe_cluster(page, "osprey", "470.82.01")
+    release = b'ID=debian\nVERSION_ID="12"\nPRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\n'
+    laptop.path("cuda.tar").write_bytes(tar({**base(), "etc/os-release": release}))
+    name = f"{HOST}/library/cuda:12"
+    laptop.run("docker", "import", "--change", "ENV CUDA_VERSION=12.4.1", "cuda.tar", name)
+    status, said = laptop.converse({"Username:": "admin", "Password:": registry.admin_password}, "docker", "login", HOST)
+    assert status == 0, said
+    laptop.run("docker", "push", name)
+    page.goto("/repositories/library/cuda:12")
+    runs = page.get_by_role("region", name="Where it runs")
+    expect(runs.get_by_role("row", name="osprey")).to_contain_text("no", timeout=60_000)
+    require_accessible(page)
+    picture(page, "where-it-runs")
+    assert "550" in (shown := runs.get_by_role("row", name="kestrel").inner_text()) and "yes" in shown, shown
+    assert "470.82.01" in (shown := runs.get_by_role("row", name="osprey").inner_text()) and "CUDA 12.4" in shown, shown
+    expect(page.get_by_text("Debian GNU/Linux 12 (bookworm)")).to_be_visible()
+    page.goto("/search?q=cuda%3E%3D12")
+    expect(page.get_by_role("main").get_by_role("link", name="library/cuda").first).to_be_visible()

@@ -45,6 +45,7 @@ PAGES = {
     "groups": "/admin/groups",
     "system-robots": "/admin/robots",
     "sources": "/admin/sources",
+    "clusters": "/admin/clusters",
     "storage": "/admin/storage",
     "system-audit": "/admin/audit",
     "configuration": "/admin/configuration",
@@ -79,6 +80,9 @@ def fill(http: httpx2.Client) -> None:
     permission = {"kind": "project", "namespace": "climate", "access": may}
     robot = {"name": "builder", "level": "project", "duration": 90, "description": "Nightly builds", "permissions": [permission]}
     assert http.post("/api/v2.0/robots", json=robot).status_code == 201
+    for cluster in ({"level": 4, "driver": "550.54.14"}, {"glibc": "2.17", "level": 2}):
+        described = {"name": "kestrel" if "driver" in cluster else "osprey", "architecture": "amd64", "mpi": "libmpi.so.12", **cluster}
+        assert http.post("/api/v2.0/clusters", json=described).status_code == 201
     for number, name in enumerate(("icon", "wrf", "tools/python", "tools/cdo", "post/plots")):
         pushed = image("layer" * 40_000 * (number + 1), config='{"architecture": "amd64", "os": "linux"}')
         for one in pushed.blobs:

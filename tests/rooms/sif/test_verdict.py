@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from roadstead.sif.compatibility.image_facts import ImageFacts, Mpi
-from roadstead.sif.compatibility.verdict import Cluster, Runs, judge
+from roadstead.sif.compatibility.verdict import Cluster, Runs, judge, judge_best
 
 KESTREL = Cluster("Kestrel", "amd64", level=4, glibc="2.34", driver="550.54.14", rocm="6.0", mpi="libmpi.so.12")
 BARE = Cluster("Bare", "amd64")
@@ -72,3 +72,14 @@ def test_a_no_comes_with_what_speaks_against_it_first_and_then_with_the_doubts()
         "The image has MPI",
     ]
     assert all("as Old is" not in reason for reason in verdict.reasons)
+
+
+def test_of_an_index_the_image_counts_that_is_for_the_cluster() -> None:
+    arm, slow, fast = ImageFacts("arm64"), ImageFacts("amd64", level=1), ImageFacts("amd64", level=4)
+    old = Cluster("Old", "amd64", level=2)
+    assert judge_best([arm, fast], old) == judge(fast, old)
+    assert judge_best([arm, fast, slow], old) == judge(slow, old)
+    assert judge_best([arm, fast], Cluster("Arm", "arm64")).runs is Runs.YES
+    power = judge_best([arm, slow, fast], Cluster("Power", "ppc64le"))
+    assert (power.runs, power.reasons) == (Runs.NO, ("None of its images is for ppc64le, as Power is: they are for arm64, amd64.",))
+    assert judge_best([arm], old) == judge(arm, old)

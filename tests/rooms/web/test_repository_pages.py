@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from html import unescape
 
 import pytest
@@ -21,7 +22,7 @@ from roadstead.web.commands import Server, commands
 from roadstead.web.rooms import Rooms
 from tests.conftest import MakeRegistry
 from tests.rooms.web.conftest import Visit
-from tests.support.factories import APP, VAULT, ManualClock, image, push_image
+from tests.support.factories import APP, VAULT, Image, ManualClock, image, index, push_image, push_manifest
 from tests.support.sifs import DEFINITION, sif, sif_artifact
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>[here](javascript:alert(1))"
@@ -68,6 +69,19 @@ async def test_what_a_configuration_lacks_or_has_wrong_is_left_out(visit: Visit,
         shown = await visit().get(f"/repositories/{page}")
         assert (shown.status, "<b>" in shown.html) == (200, False)
         assert f"/repositories/{APP}:latest" in shown.links()
+
+
+async def test_an_index_shows_its_platforms_whatever_they_say(visit: Visit, registry: Registry, admin: Actor) -> None:
+    whole = index(ONE, image("two"))
+    body = json.loads(whole.content)
+    body["manifests"][0]["platform"] = {"os": "linux", "architecture": "arm64"}
+    body["manifests"][1]["platform"] = {"os": "linux", "variant": "v8"}
+    for one in (ONE, image("two")):
+        await push_image(registry, admin, APP, one)
+    await push_manifest(registry, admin, APP, Image(json.dumps(body).encode(), whole.media_type), "latest")
+    shown = await visit().get("/repositories/library/app")
+    assert "INDEX arm64" in shown.text or " arm64 " in shown.text
+    assert "linux/arm64" in (await visit().get("/repositories/library/app:latest")).text
 
 
 HIDDEN = ("vault/app", "vault/app:latest", "nothing/app")

@@ -6,7 +6,7 @@ reason against it is a no, and one doubt, where nothing speaks against it, is an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 
 import msgspec
@@ -56,6 +56,16 @@ def judge(facts: ImageFacts, cluster: Cluster) -> Verdict:
     runs = next(one for one in Runs if any(said is one for said, _ in found))
     told = (Runs.NO, Runs.UNKNOWN) if runs is Runs.NO else (runs,)
     return Verdict(cluster.name, runs, tuple(sentence for one in told for said, sentence in found if said is one))
+
+
+def judge_best(images: Sequence[ImageFacts], cluster: Cluster) -> Verdict:
+    """The answer for an index, of whose images (at least one) a machine takes what is for it; of several such the one that runs."""
+    fitting = [one for one in images if one.architecture in (None, cluster.architecture)]
+    if len(images) > 1 and not fitting:
+        others = ", ".join(dict.fromkeys(one.architecture or "" for one in images))
+        reason = f"None of its images is for {cluster.architecture}, as {cluster.name} is: they are for {others}."
+        return Verdict(cluster.name, Runs.NO, (reason,))
+    return max((judge(one, cluster) for one in fitting or images), key=lambda verdict: list(Runs).index(verdict.runs))
 
 
 def _processor(facts: ImageFacts, cluster: Cluster) -> _Reasons:

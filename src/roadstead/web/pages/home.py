@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import urlencode
 
+from roadstead.errors import InvalidInput
+from roadstead.registry.listing import Page
 from roadstead.registry.rows import HitRow
 from roadstead.serving.response import Response
+from roadstead.sif.compatible import FoundImage
+from roadstead.sif.needs import tells_needs
 from roadstead.web.call import Call
+from roadstead.web.needs import in_one_line
 from roadstead.web.routes import Pages
 
 pages = Pages()
@@ -34,25 +40,31 @@ async def search(call: Call) -> Response:
     """What has the text somewhere, or needs of a machine what the text says; for htmx the list alone."""
     text = call.query.get("q", "")
     page = call.paging()
-    rows, more = await _by_needs(call, text, page)
+    needs = tells_needs(text)
+    rows, more, mistake = await _by_needs(call, text, page) if needs else ([], False, None)
     if not rows:
         rows, more = await call.rooms.registry.search.find(call.actor, text, page)
     hits = [(row, address(row)) for row in rows]
     before = _page(text, page.number - 1) if page.number > 1 else None
     after = _page(text, page.number + 1) if more else None
     template = "home/hits.html" if call.partial else "home/search.html"
-    return call.page(template, text=text, hits=hits, before=before, after=after)
+    return call.page(template, text=text, hits=hits, before=before, after=after, needs=needs, mistake=mistake)
 
 
-async def _by_needs(call: Call, text: str, page: Page) -> tuple[Sequence[HitRow], bool]:
-    """The images that need what the text says, where it is written so; nothing while one is still typing it."""
-    if not tells_needs(text):
-        return [], False
+async def _by_needs(call: Call, text: str, page: Page) -> tuple[Sequence[HitRow], bool, str | None]:
+    """A page of the images that need what the text says, whether there is more, and what of the text is not understood.
+
+    `cuda:12` may also be a repository with its tag: who finds nothing here looks for that.
+    """
     try:
         found, more = await call.rooms.compatibility.search(call.actor, text, page)
-    except InvalidInput:
-        return [], False
-    return [HitRow("image", one.repository.project, one.repository, digest=one.digest, said=one.facts.told()) for one in found], more
+    except InvalidInput as error:
+        return [], False, error.message
+    return [_hit(one) for one in found], more, None
+
+
+def _hit(found: FoundImage) -> HitRow:
+    return HitRow("image", found.repository.project, found.repository, None, found.digest, in_one_line(found.facts))
 
 
 def address(row: HitRow) -> str:

@@ -22,6 +22,7 @@ from roadstead.sif.shown import CONVERTED, ShownConversion
 from roadstead.web.call import MISTAKES, Call
 from roadstead.web.commands import Server, commands
 from roadstead.web.events import Look, follow
+from roadstead.web.needs import needs_of
 from roadstead.web.project_frame import ProjectFrame, project_frame
 from roadstead.web.routes import Pages
 
@@ -120,6 +121,7 @@ async def _show_artifact(call: Call, name: RepositoryName, reference: Reference)
     values: dict[str, Any] = {
         "by_tag": [] if tag is None else commands(server, frame.row, name, tag, artifact.kind),
         "by_digest": commands(server, frame.row, name, artifact.digest, artifact.kind),
+        "needs": await needs_of(call, name, artifact),
         "signatures": await _signatures(call, name, artifact),
         "history": await _history(call, name, artifact),
         "told": _told(artifact),
