@@ -599,6 +599,8 @@ uploads = Table(
     Column("offset", BigInteger, nullable=False),
     # Bytes of the project's quota that are kept for this upload; it counts for the greater of this and `offset`.
     Column("reserved", BigInteger, nullable=False, server_default="0"),
+    # How far its present writer was when it last said so: for people to look at.
+    Column("arrived", BigInteger, nullable=False, server_default="0"),
     Column("state", LargeBinary, nullable=False),
     Column("version", Integer, nullable=False),
     Column("claimed_until", Moment),

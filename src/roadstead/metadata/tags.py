@@ -56,7 +56,7 @@ def names(connection: Connection, repository_id: int, after: str, limit: int) ->
 
 
 class TagDetail(msgspec.Struct, frozen=True):
-    """One live tag as people browse it."""
+    """One live tag as people browse it; `pushed_by` is the name of an account, None where nobody in particular pushed it."""
 
     id: int
     repository_id: int
@@ -64,9 +64,18 @@ class TagDetail(msgspec.Struct, frozen=True):
     name: TagName
     pushed_at: datetime
     last_pulled_at: datetime | None
+    pushed_by: str | None
 
 
-_DETAIL = tuple(tags.c[field] for field in TagDetail.__struct_fields__)
+_DETAIL = (
+    tags.c.id,
+    tags.c.repository_id,
+    tags.c.manifest_id,
+    tags.c.name,
+    tags.c.pushed_at,
+    tags.c.last_pulled_at,
+    select(accounts.c.name).where(accounts.c.id == tags.c.pushed_by).scalar_subquery().label("pushed_by_name"),
+)
 _FIELDS: Final = Fields(
     columns={"id": tags.c.id, "name": tags.c.name, "pushed_at": tags.c.pushed_at, "pulled_at": tags.c.last_pulled_at},
     key=tags.c.id,
@@ -88,7 +97,7 @@ def newest_of(connection: Connection, manifest_ids: Collection[int], limit: int)
     ranked = select(*_DETAIL, rank).where(tags.c.manifest_id.in_(manifest_ids), tags.c.deleted_at.is_(None)).subquery("ranked")
     found: dict[int, list[TagDetail]] = {}
     for row in connection.execute(select(ranked).where(ranked.c.rank <= limit).order_by(ranked.c.rank)):
-        found.setdefault(row[2], []).append(TagDetail(*row[:6]))
+        found.setdefault(row[2], []).append(TagDetail(*row[:7]))
     return found
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Connection, bindparam, delete, or_, select, update
+from sqlalchemy import Connection, bindparam, case, delete, or_, select, update
 
-from roadstead.metadata.schema import uploads
+from roadstead.metadata.schema import accounts, uploads
 from roadstead.metadata.statements import Prepared, insert_id
 
 
@@ -81,10 +81,33 @@ def claim(
     return None if row is None else UploadRow(*row)
 
 
-def renew(connection: Connection, upload_id: int, version: int, until: datetime, now: datetime) -> bool:
-    """Keep a claim, without changing the version; False if it was lost."""
+def renew(connection: Connection, upload_id: int, version: int, until: datetime, now: datetime, arrived: int) -> bool:
+    """Keep a claim, without changing the version, and tell how far its writer is (bytes); False if it was lost."""
     mine = (uploads.c.id == upload_id, uploads.c.version == version)
-    return connection.execute(update(uploads).where(*mine).values(claimed_until=until, touched_at=now)).rowcount == 1
+    values = {"claimed_until": until, "touched_at": now, "arrived": arrived}
+    return connection.execute(update(uploads).where(*mine).values(values)).rowcount == 1
+
+
+class RunningRow(msgspec.Struct, frozen=True):
+    """An upload that was written to a moment ago: `arrived` in bytes, `by` the name of an account if it has one."""
+
+    id: int
+    arrived: int
+    started_at: datetime
+    by: str | None
+
+
+def running(connection: Connection, repository_id: int, touched_since: datetime, limit: int) -> list[RunningRow]:
+    """The uploads to a repository that were touched since then, the newest first."""
+    arrived = case((uploads.c.arrived > uploads.c.offset, uploads.c.arrived), else_=uploads.c.offset)
+    statement = (
+        select(uploads.c.id, arrived, uploads.c.started_at, accounts.c.name)
+        .outerjoin_from(uploads, accounts, accounts.c.id == uploads.c.account_id)
+        .where(uploads.c.repository_id == repository_id, uploads.c.touched_at >= touched_since)
+        .order_by(uploads.c.id.desc())
+        .limit(limit)
+    )
+    return [RunningRow(*row) for row in connection.execute(statement)]
 
 
 _RESERVE = Prepared(

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from functools import partial
@@ -37,7 +37,7 @@ from roadstead.errors import DigestMismatch, OutOfOrder, QuotaExceeded, SizeMism
 from roadstead.metadata import repositories, uploads
 from roadstead.metadata.database import Database
 from roadstead.metadata.repositories import PlaceRow
-from roadstead.metadata.uploads import UploadRow
+from roadstead.metadata.uploads import RunningRow, UploadRow
 from roadstead.oci.digest import Digest
 from roadstead.oci.reference import RepositoryName
 from roadstead.registry.blobs import Blobs
@@ -46,7 +46,9 @@ from roadstead.registry.repositories import Repositories
 from roadstead.registry.reservations import STEP, Reservation, reserve
 
 CLAIM: Final = timedelta(seconds=30)
-RENEW_SECONDS: Final = 10.0
+RENEW_SECONDS: Final = 3.0
+_LIVELY: Final = timedelta(minutes=1)
+_SHOWN: Final = 20
 
 
 class Upload(msgspec.Struct, frozen=True):
@@ -62,6 +64,12 @@ class Body(msgspec.Struct, frozen=True):
     chunks: AsyncIterator[bytes]
     length: int | None = None
     start: int | None = None
+
+
+class _Watched:
+    """The writer of an upload, once there is one."""
+
+    writer: Writer | None = None
 
 
 class Uploads:
@@ -139,6 +147,15 @@ class Uploads:
         row = await self._database.read(partial(_find, place, token))
         return Upload(row.token, row.offset)
 
+    async def running(self, actor: Actor, name: RepositoryName) -> Sequence[RunningRow]:
+        """The newest uploads to a repository that were written to within a minute, as of a few seconds ago."""
+        place = await self._repositories.locate(actor, name, Action.PUSH)
+        if place.repository_id is None:
+            return ()
+        since = self._clock() - _LIVELY
+        running = partial(uploads.running, repository_id=place.repository_id, touched_since=since, limit=_SHOWN)
+        return await self._database.read(running)
+
     async def write(self, actor: Actor, name: RepositoryName, token: str, body: Body) -> Upload:
         """Append bytes. What arrived before a fault is kept and can be continued from.
 
@@ -146,8 +163,8 @@ class Uploads:
         whatever `body` raises.
         """
         place, claimed = await self._claim(actor, name, token, body)
-        async with self._renewed(claimed):
-            writer = await self._resume(claimed, body)
+        async with self._renewed(claimed) as watched:
+            writer = watched.writer = await self._resume(claimed, body)
             progress = await self._receive(writer, claimed, Reservation(self._database, place, claimed), body)
         await self._advance(claimed, progress)
         return Upload(token, progress.offset)
@@ -159,8 +176,9 @@ class Uploads:
         """
         place, claimed = await self._claim(actor, name, token, body)
         reservation = Reservation(self._database, place, claimed)
-        async with self._renewed(claimed):
-            sealed = await self._seal(claimed, reservation, digest, body)
+        async with self._renewed(claimed) as watched:
+            writer = watched.writer = await self._resume(claimed, body)
+            sealed = await self._seal(writer, claimed, reservation, digest, body)
 
         def finished(connection: Connection) -> None:
             # Bytes that somebody else may be writing to are never acknowledged.
@@ -244,8 +262,7 @@ class Uploads:
             await _settled(self._release(claimed))
             raise
 
-    async def _seal(self, claimed: UploadRow, reservation: Reservation, digest: Digest, body: Body) -> Sealed:
-        writer = await self._resume(claimed, body)
+    async def _seal(self, writer: Writer, claimed: UploadRow, reservation: Reservation, digest: Digest, body: Body) -> Sealed:
         await self._receive_all(writer, claimed, reservation, body)
         try:
             return _checked(await writer.seal({digest.algorithm}), digest)
@@ -257,17 +274,17 @@ class Uploads:
             raise
 
     @asynccontextmanager
-    async def _renewed(self, claimed: UploadRow) -> AsyncIterator[None]:
-        """Keep the claim while the block runs, however long the body stalls or the store takes.
+    async def _renewed(self, claimed: UploadRow) -> AsyncIterator[_Watched]:
+        """Keep the claim while the block runs, however long the body stalls or the store takes, and tell how far its writer is.
 
         Without it a second writer could begin on the same bytes. If the claim is lost all the same, because this process stood still
         or the database was away, the block is cancelled and OutOfOrder is raised.
         """
-        work = asyncio.current_task()
+        work, watched = asyncio.current_task(), _Watched()
         assert work is not None
-        renewing = asyncio.create_task(self._renew_until_lost(claimed, work), name="renew claim")
+        renewing = asyncio.create_task(self._renew_until_lost(claimed, work, watched), name="renew claim")
         try:
-            yield
+            yield watched
         except asyncio.CancelledError:
             if renewing.done() and work.uncancel() == 0:
                 raise _out_of_order(claimed) from None
@@ -275,12 +292,12 @@ class Uploads:
         finally:
             renewing.cancel()
 
-    async def _renew_until_lost(self, claimed: UploadRow, work: asyncio.Task[object]) -> None:
+    async def _renew_until_lost(self, claimed: UploadRow, work: asyncio.Task[object], watched: _Watched) -> None:
         kept = True
         while kept:
             await asyncio.sleep(RENEW_SECONDS)
-            now = self._clock()
-            renew = partial(uploads.renew, upload_id=claimed.id, version=claimed.version, until=now + CLAIM, now=now)
+            now, arrived = self._clock(), claimed.offset if watched.writer is None else watched.writer.offset
+            renew = partial(uploads.renew, upload_id=claimed.id, version=claimed.version, until=now + CLAIM, now=now, arrived=arrived)
             with suppress(Unavailable):
                 kept = await self._database.write(renew, durable=False)
         work.cancel()

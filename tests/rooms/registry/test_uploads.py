@@ -290,6 +290,7 @@ async def test_a_body_that_stalls_keeps_its_claim(
     for _ in range(3):
         clock.advance(CLAIM * 0.9)
         await until_claimed(database, clock() + CLAIM)
+    assert [(row.arrived, row.by) for row in await registry.uploads.running(admin, APP)] == [(len("hello, "), "admin")]
     with pytest.raises(OutOfOrder):
         await registry.uploads.write(admin, APP, token, body(b"HELLO", start=0))
     held.go_on.set()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from datetime import timedelta
 from html import unescape
 
 import pytest
@@ -17,12 +19,13 @@ from roadstead.oci.reference import RepositoryName, TagName
 from roadstead.registry.listing import Filter, Listing, Match
 from roadstead.registry.registry import Registry
 from roadstead.registry.seams import Seams
+from roadstead.registry.uploads import Body
 from roadstead.sif.gate import SifGate
 from roadstead.web.commands import Server, commands
 from roadstead.web.rooms import Rooms
 from tests.conftest import MakeRegistry
 from tests.rooms.web.conftest import Visit
-from tests.support.factories import APP, VAULT, Image, ManualClock, image, index, push_image, push_manifest
+from tests.support.factories import APP, VAULT, Image, ManualClock, chunks, image, index, push_image, push_manifest
 from tests.support.sifs import DEFINITION, sif, sif_artifact
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>[here](javascript:alert(1))"
@@ -82,6 +85,51 @@ async def test_an_index_shows_its_platforms_whatever_they_say(visit: Visit, regi
     shown = await visit().get("/repositories/library/app")
     assert "INDEX arm64" in shown.text or " arm64 " in shown.text
     assert "linux/arm64" in (await visit().get("/repositories/library/app:latest")).text
+
+
+async def test_layers_are_shown_with_what_made_them(visit: Visit, registry: Registry, admin: Actor) -> None:
+    steps = [{"created_by": "ADD rootfs"}, {"created_by": "ENV A=<b>", "empty_layer": True}, {"created_by": "RUN make", "comment": "<i>"}]
+    built = image("first", "second", config=json.dumps({"architecture": "amd64", "history": steps}))
+    fewer = image("first", "second", "third", config=json.dumps({"history": steps}))
+    await push_image(registry, admin, APP, built, "built")
+    await push_image(registry, admin, APP, fewer, "fewer")
+    rows = re.findall(r"<tr>.*?<meter", (await visit().get("/repositories/library/app:built")).html, re.DOTALL)
+    assert ["ADD rootfs" in rows[0], "RUN make" in rows[1], len(rows)] == [True, True, 2]
+    shown = await visit().get("/repositories/library/app:fewer")  # whose steps and layers do not fit each other
+    assert "ADD rootfs" not in "".join(re.findall(r"<tr>.*?<meter", shown.html, re.DOTALL))
+    assert "ADD rootfs" in shown.text
+    assert "<b>" not in shown.html
+
+
+async def test_what_belongs_to_an_artifact_is_a_tree(visit: Visit, registry: Registry, admin: Actor) -> None:
+    sbom = image("sbom", subject=ONE, artifact_type="application/spdx+json")
+    signature = image("signature", subject=sbom, artifact_type="application/vnd.cncf.notary.signature")
+    for one in (ONE, sbom, signature):
+        await push_image(registry, admin, APP, one)
+    tree = (await visit().get(f"/repositories/{APP}@{ONE.digest}")).html.partition('<ul class="tree">')[2]
+    first, _, below = tree.partition('<ul class="tree">')
+    assert str(sbom.digest) in first
+    assert str(signature.digest) not in first
+    assert str(signature.digest) in below
+
+
+async def test_what_is_being_pushed_is_shown_to_who_may_push(
+    visit: Visit, registry: Registry, admin: Actor, user: Actor, clock: ManualClock
+) -> None:
+    await push_image(registry, admin, APP, ONE, "latest")
+    upload = await registry.uploads.start(admin, APP)
+    await registry.uploads.write(admin, APP, upload.token, Body(chunks(b"x" * 2048)))
+    address, browser = f"/repositories/{APP}", visit(admin)
+    shown = await browser.get(address)
+    assert "2.0 KiB by admin" in shown.text
+    assert f'data-live="{address}/-/uploads"' in shown.html
+    assert "Being pushed" not in (await visit(user).get(address)).text
+    assert (await visit(user).get(f"{address}/-/uploads")).status == 403
+    await registry.uploads.cancel(admin, APP, upload.token)
+    assert [one.event for one in await browser.follow(f"{address}/-/uploads")] == ["rest"]
+    await registry.uploads.start(admin, APP)
+    clock.advance(timedelta(minutes=2))  # and nobody goes on with it
+    assert "Being pushed" not in (await visit(admin).get(address)).text
 
 
 HIDDEN = ("vault/app", "vault/app:latest", "nothing/app")

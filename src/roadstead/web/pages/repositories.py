@@ -15,8 +15,8 @@ from roadstead.errors import InvalidInput, NotFound, RoadsteadError
 from roadstead.oci.digest import Digest
 from roadstead.oci.manifest import parse_manifest
 from roadstead.oci.reference import Reference, RepositoryName, parse_reference
-from roadstead.registry.artifacts import Artifact
-from roadstead.registry.listing import Filter, Match
+from roadstead.registry.artifacts import Accessory, Artifact
+from roadstead.registry.listing import Filter, Listing, Match, Page
 from roadstead.serving.response import Response
 from roadstead.sif.shown import CONVERTED, ShownConversion
 from roadstead.web.call import MISTAKES, Call
@@ -32,7 +32,24 @@ _MARKDOWN: Final = MarkdownIt("commonmark", {"html": False}).enable("table")
 _TAGS: Final = nh3.ALLOWED_TAGS - {"img"}  # a picture of elsewhere would tell that site who reads
 _LONGEST_RAW: Final = 256 * 1024
 _LIVE: Final = ("waiting", "running")
+_REFERRERS: Final = 20  # so many are shown of each artifact
+_DEPTH: Final = 2
 _TOLD: Final = ("Entrypoint", "Cmd", "WorkingDir", "User", "Env")
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One step in which an image was built: what it ran, what was remarked, and whether it made a layer."""
+
+    made_by: str
+    remark: str
+    has_layer: bool
+
+
+class Referrer(msgspec.Struct, frozen=True):
+    """What speaks about an artifact, with what speaks about that."""
+
+    row: Accessory
+    below: list[Referrer]
 
 
 @pages.get("/repositories/{name:path}/-/history")
@@ -43,6 +60,18 @@ async def show_history(call: Call) -> Response:
     named = (Filter("tag", Match.EQUAL, (wanted,)),) if wanted else ()
     rows, total = await call.rooms.registry.tags.history(call.actor, name, call.listing(*named))
     return call.page("repositories/history.html", frame=frame, name=name, changes=rows, wanted=wanted, pager=call.pager(total))
+
+
+@pages.get("/repositories/{name:path}/-/uploads")
+async def follow_uploads(call: Call) -> Response:
+    """What is being pushed into it, again and again until nothing is."""
+    name = RepositoryName.parse(call.parameters["name"])
+
+    async def look() -> Look:
+        rows = await call.rooms.registry.uploads.running(call.actor, name)
+        return Look(call.part("repositories/uploads.html", uploads=rows), not rows)
+
+    return await follow(look)
 
 
 @pages.get("/repositories/{name:path}/-/conversions")
@@ -108,7 +137,13 @@ async def _show_repository(call: Call, name: RepositoryName, error: RoadsteadErr
     frame = await project_frame(call, name.project)
     row = await call.rooms.registry.repositories.get(call.actor, name)
     artifacts, total = await call.rooms.registry.artifacts.page(call.actor, name, call.listing(), accessories=True)
-    values: dict[str, Any] = {"readme": _readme(row.description), "may_describe": frame.may(Action.DESCRIBE), "name": name}
+    uploads = await call.rooms.registry.uploads.running(call.actor, name) if frame.may(Action.PUSH) else ()
+    values: dict[str, Any] = {
+        "readme": _readme(row.description),
+        "may_describe": frame.may(Action.DESCRIBE),
+        "name": name,
+        "uploads": uploads,
+    }
     pager = call.pager(total)
     return call.again("repositories/repository.html", error, frame=frame, row=row, artifacts=artifacts, pager=pager, **values)
 
@@ -123,7 +158,7 @@ async def _show_artifact(call: Call, name: RepositoryName, reference: Reference)
         "by_digest": commands(server, frame.row, name, artifact.digest, artifact.kind),
         "needs": await needs_of(call, name, artifact),
         "signatures": await _signatures(call, name, artifact),
-        "history": await _history(call, name, artifact),
+        "referrers": await _referrers(call, name, artifact.accessories),
         "told": _told(artifact),
         **await _conversions(call, name, artifact, frame),
         **await _content(call, name, artifact),
@@ -132,12 +167,16 @@ async def _show_artifact(call: Call, name: RepositoryName, reference: Reference)
 
 
 async def _content(call: Call, name: RepositoryName, artifact: Artifact) -> dict[str, Any]:
-    """The layers with their share of the whole, and the manifest as it was pushed."""
+    """The layers beside the largest with what made each, how it was built, and the manifest as it was pushed."""
     row = await call.rooms.registry.manifests.get(call.actor, name, artifact.digest, count=False, gated=False)
     layers = parse_manifest(row.content, row.media_type).layers
     largest = max((layer.size for layer in layers), default=1) or 1
+    steps = await _history(call, name, artifact)
+    making = [step.made_by for step in steps if step.has_layer]
+    made_by = making if len(making) == len(layers) else [""] * len(layers)
     raw = row.content.decode("utf-8", "replace") if len(row.content) <= _LONGEST_RAW else None
-    return {"layers": [(layer, round(100 * layer.size / largest)) for layer in layers], "raw": raw}
+    shown = [(layer, round(100 * layer.size / largest), made) for layer, made in zip(layers, made_by, strict=True)]
+    return {"layers": shown, "raw": raw, "history": steps}
 
 
 async def _signatures(call: Call, name: RepositoryName, artifact: Artifact) -> Any:
@@ -153,13 +192,28 @@ async def _conversions(call: Call, name: RepositoryName, artifact: Artifact, fra
     return {"conversions": rows, "is_converting": _is_converting(rows), "may_convert": missing and frame.may(Action.PUSH)}
 
 
-async def _history(call: Call, name: RepositoryName, artifact: Artifact) -> list[tuple[str, str]]:
-    """What made each layer, and what was remarked of it, as far as the image's configuration says."""
+async def _history(call: Call, name: RepositoryName, artifact: Artifact) -> list[Step]:
+    """The steps, as far as the image's configuration tells them."""
     try:
         steps = await call.rooms.registry.artifacts.history(call.actor, name, artifact.digest)
     except NotFound:
         return []
-    return [(_line(step.get("created_by", "")), _line(step.get("comment", ""))) for step in steps if isinstance(step, dict)]
+    return [
+        Step(_line(step.get("created_by", "")), _line(step.get("comment", "")), step.get("empty_layer") is not True)
+        for step in steps
+        if isinstance(step, dict)
+    ]
+
+
+async def _referrers(call: Call, name: RepositoryName, found: Sequence[Accessory], depth: int = _DEPTH) -> list[Referrer]:
+    """What speaks about it, and what speaks about that."""
+    several = []
+    for one in found[:_REFERRERS]:
+        below: Sequence[Accessory] = ()
+        if depth:
+            below, _ = await call.rooms.registry.artifacts.accessories(call.actor, name, one.digest, Listing(page=Page(size=_REFERRERS)))
+        several.append(Referrer(one, await _referrers(call, name, below, depth - 1) if below else []))
+    return several
 
 
 def _told(artifact: Artifact) -> list[tuple[str, str]]:

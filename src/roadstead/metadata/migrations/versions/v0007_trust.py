@@ -67,12 +67,14 @@ def upgrade() -> None:
     )
     for name in ("only_signed_sifs", "only_signed_images"):
         op.add_column("projects", sa.Column(name, sa.Boolean(), server_default=sa.false(), nullable=False))
+    op.add_column("uploads", sa.Column("arrived", sa.BigInteger(), server_default="0", nullable=False))
     live = sa.text("deleted_at IS NULL")
     op.create_index("ix_tags_pushed_at", "tags", ["pushed_at"], sqlite_where=live, postgresql_where=live)
 
 
 def downgrade() -> None:
     op.drop_index("ix_tags_pushed_at", "tags")
+    op.drop_column("uploads", "arrived")
     for name in ("only_signed_images", "only_signed_sifs"):
         op.drop_column("projects", name)
     op.drop_table("storage_samples")
