@@ -132,6 +132,18 @@ async def test_what_is_being_pushed_is_shown_to_who_may_push(
     assert "Being pushed" not in (await visit(admin).get(address)).text
 
 
+async def test_who_pulled_is_told_to_who_may_know(visit: Visit, registry: Registry, admin: Actor, user: Actor) -> None:
+    await push_image(registry, admin, APP, ONE, "latest")
+    await registry.manifests.get(user, APP, TagName("latest"))
+    await registry.pulls.flush()
+    address, link = f"/repositories/{APP}", f"/projects/library/audit?what=pull&which={APP}"
+    assert link in (await visit(admin).get(address)).links()
+    assert "ada pull" in (await visit(admin).get(link)).text
+    assert "ada pull" not in (await visit(admin).get(f"{link}x")).text
+    assert link not in (await visit(user).get(address)).links()
+    assert (await visit(user).get(link)).status == 403
+
+
 HIDDEN = ("vault/app", "vault/app:latest", "nothing/app")
 ABSENT = ("library/absent", "library/app:absent", "library/app@sha256:" + "0" * 64)
 

@@ -6,11 +6,11 @@ from typing import Any, Final
 
 from roadstead.access import policy
 from roadstead.access.actor import Action
-from roadstead.access.audit import Operation
 from roadstead.errors import InUse, InvalidInput, RoadsteadError
 from roadstead.registry.listing import Filter, Match, Sort
 from roadstead.serving.response import Response
 from roadstead.web.call import MISTAKES, Call
+from roadstead.web.entries import asked, shown
 from roadstead.web.project_frame import ProjectFrame, project_frame
 from roadstead.web.routes import Pages
 
@@ -70,18 +70,8 @@ async def show_repositories(call: Call) -> Response:
 async def show_audit(call: Call) -> Response:
     """What happened in it, newest first."""
     frame = await project_frame(call)
-    who, what = call.query.get("who", ""), call.query.get("what", "")
-    filters = [Filter("actor", Match.CONTAINS, (who,))] if who else []
-    filters += [Filter("action", Match.EQUAL, (what,))] if what else []
-    rows, total = await call.rooms.access.audit.of_project(call.actor, frame.name, call.listing(*filters, size=50))
-    values: dict[str, Any] = {
-        "entries": rows,
-        "pager": call.pager(total, size=50),
-        "who": who,
-        "what": what,
-        "operations": [str(one) for one in Operation],
-    }
-    return call.page("projects/audit.html", frame=frame, **values)
+    rows, total = await call.rooms.access.audit.of_project(call.actor, frame.name, asked(call))
+    return call.page("projects/audit.html", frame=frame, **shown(call, rows, total))
 
 
 @pages.get("/projects/{project}/settings")

@@ -12,7 +12,6 @@ import msgspec
 
 from roadstead.access import policy
 from roadstead.access.actor import Action
-from roadstead.access.audit import Operation
 from roadstead.access.configuration import DEFAULTS, Values
 from roadstead.access.policy import Creation
 from roadstead.errors import InvalidInput, RoadsteadError
@@ -20,6 +19,7 @@ from roadstead.registry.listing import Filter, Match
 from roadstead.registry.rows import Sample
 from roadstead.serving.response import Response
 from roadstead.web.call import MISTAKES, Call
+from roadstead.web.entries import asked, shown
 from roadstead.web.routes import Pages
 
 pages = Pages()
@@ -86,12 +86,8 @@ def picture(samples: Sequence[Sample]) -> Picture:
 @pages.get("/admin/audit")
 async def show_audit(call: Call) -> Response:
     """What happened, the newest first: all of it for administrators."""
-    who, what = call.query.get("who", ""), call.query.get("what", "")
-    filters = [Filter("actor", Match.CONTAINS, (who,))] if who else []
-    filters += [Filter("action", Match.EQUAL, (what,))] if what else []
-    rows, total = await call.rooms.access.audit.list(call.actor, call.listing(*filters, size=50))
-    operations = [str(one) for one in Operation]
-    return call.page("admin/audit.html", entries=rows, pager=call.pager(total, size=50), who=who, what=what, operations=operations)
+    rows, total = await call.rooms.access.audit.list(call.actor, asked(call))
+    return call.page("admin/audit.html", **shown(call, rows, total))
 
 
 # --- configuration
