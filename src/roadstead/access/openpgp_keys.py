@@ -29,6 +29,7 @@ MOST_KEYS: Final = 100
 """Keys of one account."""
 
 _HANDLE: Final = re.compile(r"(?:0x)?([0-9a-f]{8}|[0-9a-f]{16}|[0-9a-f]{40}|[0-9a-f]{64})", re.IGNORECASE)
+_NUMBER: Final = re.compile(r"0x([0-9a-f]{1,7}|[0-9a-f]{9,15})", re.IGNORECASE)
 _SHORTEST: Final = 3
 _LONGEST: Final = 200
 
@@ -130,8 +131,12 @@ class OpenPgpKeys:
 
 
 def _handle(search: str) -> str | None:
+    """The fingerprint or key id that is searched for. Apptainer writes key ids as numbers, without the zeros at their beginning."""
     found = _HANDLE.fullmatch(search.strip())
-    return None if found is None else found[1].lower()
+    if found is not None:
+        return found[1].lower()
+    number = _NUMBER.fullmatch(search.strip())
+    return None if number is None else number[1].lower().zfill(8 if len(number[1]) < 8 else 16)
 
 
 def _require_person(actor: Actor) -> int:

@@ -60,6 +60,18 @@ async def test_a_key_is_found_by_all_its_names(keys: OpenPgpKeys, user: Actor) -
     assert (row.owner, row.user_ids, row.algorithm, row.bits, row.revoked, row.expired) == ("ada", (ADA,), 22, 255, False, False)
 
 
+@pytest.mark.parametrize("digits", [16, 8])
+async def test_a_key_id_is_found_without_the_zeros_at_its_beginning(keys: OpenPgpKeys, user: Actor, digits: int) -> None:
+    """As Apptainer asks for the key of a signature: by a number."""
+    pair = next(one for one in iter(key, None) if one.fingerprint[-digits] == "0")
+    await keys.push(user, public(pair))
+    written = f"{int(pair.fingerprint[-digits:], 16):#x}"
+    assert len(written) < len("0x") + digits
+    assert await keys.certificates(written) == [bytes(pair.extract_certificate())]
+    with pytest.raises(NotFound):
+        await keys.certificates(written.removeprefix("0x"))  # that is a word
+
+
 async def test_words_are_words_and_no_pattern(keys: OpenPgpKeys, user: Actor) -> None:
     await keys.push(user, public(key()))
     for search in ("%da", "a_a", "grace", "0" * 40, "0" * 8):
