@@ -21,6 +21,7 @@ from tests.support.server import RoadsteadServer, poll
 
 TRACED = "fsync,fdatasync,write,pwrite64,writev,pwritev,pwritev2,sendto,sendmsg,sync_file_range"
 ATTACH_SECONDS = 20.0
+DETACH_SECONDS = 20.0
 
 _CALL = re.compile(r"(?P<name>\w+)\((?:\d+<(?P<path>[^>]*)>)?(?P<rest>.*)", re.DOTALL)
 _LINE = re.compile(r"(?P<thread>\d+) +[\d.]+ (?P<text>.*)", re.DOTALL)
@@ -134,7 +135,7 @@ def traced(server: RoadsteadServer, output: Path) -> Iterator[None]:
             _await_attached(strace, len(targets))
             yield
         finally:
-            strace.terminate()
+            _end(strace)
 
 
 def _await_attached(strace: subprocess.Popen[bytes], processes: int) -> None:
@@ -147,6 +148,15 @@ def _await_attached(strace: subprocess.Popen[bytes], processes: int) -> None:
         if not news:
             _do_without(f"strace cannot trace the server: {said.decode(errors='replace')}")
         said += news
+
+
+def _end(strace: subprocess.Popen[bytes]) -> None:
+    """Let strace detach. It can hang while it waits for a thread that has just ended; killed, the kernel detaches for it."""
+    strace.terminate()
+    try:
+        strace.wait(DETACH_SECONDS)
+    except subprocess.TimeoutExpired:
+        strace.kill()
 
 
 def _group(leader: int) -> list[int]:

@@ -27,6 +27,8 @@ def site(tmp_path: Path, postgres: Postgres, seaweedfs: SeaweedFS) -> Iterator[S
 
 def test_a_conversion_outlives_the_replica_that_it_began_on(site: Site) -> None:
     push(site.a.http(), "library/two", "1", an_image("replicas"))
+    # The job that looks into the image for what it needs has a process like a converter's.
+    assert poll(lambda: not site.rows("jobs", "kind = 'survey' AND state IN ('waiting', 'running')"))
     with ThreadPoolExecutor(2) as threads:
         asked: list[Future[httpx2.Response]] = [threads.submit(ask, one, "library/two") for one in (site.a, site.b)]
         assert poll(lambda: any(converters(one) for one in (site.a, site.b)))
