@@ -56,8 +56,8 @@ docs: ## Build the documentation as pages in dist/docs; a link that leads nowher
 	@.venv-docs/bin/zensical build --strict
 
 .PHONY: reference
-reference: dev ## Write the commands as the program declares them into docs/reference/cli.md
-	@$(VENV)/python -m roadstead.cli.reference docs/reference/cli.md
+reference: dev ## Write commands and settings as the program declares them into their pages of docs/reference
+	@$(VENV)/python -m roadstead.cli.reference docs/reference
 
 .PHONY: lint
 lint: dev ## Check style, types and the import contract

@@ -1,28 +1,30 @@
-"""`python -m roadstead.cli.reference FILE`: the commands as the program declares them, written into the page that describes them."""
+"""`python -m roadstead.cli.reference DIR`: commands and settings as the program declares them, written into the pages of that directory."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin
 
 import typer
+from pydantic.fields import FieldInfo
 
 from roadstead.cli.main import app
+from roadstead.settings import PREFIX, Settings
 
-BEGIN: Final = "<!-- commands:begin: written by `make reference` -->"
-END: Final = "<!-- commands:end -->"
+BEGIN: Final = "<!-- begin: written by `make reference` -->"
+END: Final = "<!-- end -->"
 _KINDS: Final = {Path: "`PATH`", int: "`NUMBER`"}
 
 
-def write(page: str) -> str:
+def write(page: str, made: Iterator[str]) -> str:
     """The page with the part between its two marks made anew. Raises ValueError if it has no marks."""
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise ValueError("The page has no marks between which the commands belong.")
-    return f"{before}{begin}\n{''.join(sections())}\n{end}{after}"
+        raise ValueError("The page has no marks between which this belongs.")
+    return f"{before}{begin}\n{''.join(made)}\n{end}{after}"
 
 
 def sections() -> Iterator[str]:
@@ -41,6 +43,24 @@ def walk(command: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...],
         yield path, command
     for name, below in getattr(command, "commands", {}).items():
         yield from walk(below, (*path, name))
+
+
+def settings() -> Iterator[str]:
+    """A table of all settings, in the order in which they are declared."""
+    yield "\n| setting | default | meaning |\n|---|---|---|\n"
+    for name, field in Settings.model_fields.items():
+        yield f"| `{PREFIX}{name.upper()}` | {_default(field)} | {_cell(field.description)} |\n"
+
+
+PAGES: Final[Mapping[str, Callable[[], Iterator[str]]]] = {"cli.md": sections, "settings.md": settings}
+"""What is written into each page."""
+
+
+def _default(field: FieldInfo) -> str:
+    """As one writes it; empty where the description tells it."""
+    if field.default_factory is not None or field.default in (None, ()):
+        return ""
+    return f"`{str(field.default).lower() if isinstance(field.default, bool) else field.default}`"
 
 
 def _arguments(command: Any) -> list[Any]:
@@ -77,9 +97,11 @@ def _sentence(text: str | None) -> str:
     return " ".join((text or "").split())
 
 
-def main(file: Path) -> None:
-    """Write the page anew."""
-    file.write_text(write(file.read_text()))
+def main(directory: Path) -> None:
+    """Write the pages anew."""
+    for name, made in PAGES.items():
+        page = directory / name
+        page.write_text(write(page.read_text(), made()))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The page of commands says what the program has, and every command can be read by programs."""
+"""The pages of commands and settings say what the program has, and every command can be read by programs."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ import pytest
 import typer
 
 from roadstead.cli.main import app
-from roadstead.cli.reference import walk, write
+from roadstead.cli.reference import PAGES, walk, write
 from roadstead.cli.remote import EXITS
 
-PAGE = Path(__file__).parents[3] / "docs" / "reference" / "cli.md"
+REFERENCE = Path(__file__).parents[3] / "docs" / "reference"
+PAGE = REFERENCE / "cli.md"
 COMMANDS = dict(walk(typer.main.get_command(app), ()))
 FOR_EVER = {("serve",), ("worker",)}  # They end only when they are stopped.
 
 
-def test_the_page_is_what_the_program_declares() -> None:
-    assert write(PAGE.read_text()) == PAGE.read_text(), "run `make reference`"
+@pytest.mark.parametrize("name", PAGES)
+def test_the_page_is_what_the_program_declares(name: str) -> None:
+    page = (REFERENCE / name).read_text()
+    assert write(page, PAGES[name]()) == page, "run `make reference`"
 
 
 def test_the_page_names_every_command_and_option() -> None:
@@ -33,7 +36,7 @@ def test_the_page_names_every_command_and_option() -> None:
 
 def test_the_page_without_its_marks_is_refused() -> None:
     with pytest.raises(ValueError, match="marks"):
-        write("# Commands\n")
+        write("# Commands\n", iter(()))
 
 
 def test_every_command_but_those_that_never_end_prints_json() -> None:
