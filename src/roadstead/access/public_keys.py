@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -28,6 +29,9 @@ LARGEST: Final = 16 * 1024
 """Bytes of a key or certificate in PEM; an ordinary one has 200 to 2,000."""
 
 _BEGINS: Final = re.compile(rb"^-----BEGIN ([A-Z0-9 ]+)-----\s*$", re.MULTILINE)
+_REMEMBERED: Final = 512
+"""Keys that a process keeps as they are read, of at most 16 KiB each: every signature is asked of each key."""
+
 _SMALLEST: Final = 2048
 _GREATEST: Final = 8192  # bits of RSA: verifying costs more with each
 _CURVES: Final = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
@@ -64,7 +68,7 @@ class PublicKey(msgspec.Struct, frozen=True):
         "sha512" (not asked by Ed25519), where RSA is that of PKCS #1 version 1.5, and ECDSA in DER.
         """
         try:
-            _verify(_checked(_read(self.kind, self.pem.encode())[1]), signature, message, algorithm)
+            _verify(_checked(_read(self.kind, self.pem.encode())[1]), signature, message, algorithm)  # read once, and remembered
         except (InvalidSignature, InvalidInput):
             return False
         return True
@@ -74,6 +78,11 @@ def parse(text: bytes) -> PublicKey:
     """Read one public key or certificate in PEM. Raises InvalidInput for what is none, or weak, and TooLarge for one beyond the bounds."""
     if len(text) > LARGEST:
         raise TooLarge(f"The key is too large: a public key or certificate may have {LARGEST // 1024} KiB.")
+    return _parse(text)
+
+
+@lru_cache(_REMEMBERED)
+def _parse(text: bytes) -> PublicKey:
     labels = [found.decode() for found in _BEGINS.findall(text)]
     if any("PRIVATE KEY" in label for label in labels):
         raise InvalidInput("This is a private key, which nobody else may have: consider it lost, and give the public key of a new one.")
@@ -84,6 +93,7 @@ def parse(text: bytes) -> PublicKey:
     return _described(certificate, _checked(found))
 
 
+@lru_cache(_REMEMBERED)
 def _read(kind: str, text: bytes) -> tuple[x509.Certificate | None, PublicKeyTypes]:
     try:
         if kind == "public-key":
