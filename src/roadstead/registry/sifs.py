@@ -13,7 +13,18 @@ import msgspec
 
 from roadstead.access import policy
 from roadstead.access.actor import Action, Actor
-from roadstead.errors import BlobUnknown, InUse, InvalidInput, InvalidTag, ManifestUnknown, NotConvertible, OutOfOrder, ReferenceMissing
+from roadstead.errors import (
+    BlobUnknown,
+    GateRefused,
+    InUse,
+    InvalidInput,
+    InvalidTag,
+    ManifestUnknown,
+    NotConvertible,
+    OutOfOrder,
+    ReferenceMissing,
+    Refused,
+)
 from roadstead.metadata import sifs, tags
 from roadstead.metadata.database import Database
 from roadstead.metadata.manifests import ManifestRow
@@ -88,6 +99,22 @@ class Sifs:
         if not _is_for(given.architecture, architecture):
             raise _none_for(name, reference, architecture)
         return self._image(actor, name, reference, given, count=count)
+
+    async def look_up(self, actor: Actor, name: RepositoryName, reference: Reference, architecture: str | None = None) -> SifImage:
+        """As `find`, for who asks what there is and not for its bytes: who may push is told of a file that does not go out, too."""
+        try:
+            return await self.find(actor, name, reference, architecture)
+        except GateRefused:
+            if not isinstance(reference, Digest) or not await self._may_push(actor, name):
+                raise
+        return await self._ungated(actor, name, reference)
+
+    async def _may_push(self, actor: Actor, name: RepositoryName) -> bool:
+        try:
+            await self._repositories.locate(actor, name, Action.PUSH)
+        except Refused:
+            return False
+        return True
 
     async def download(
         self, actor: Actor, name: RepositoryName, reference: Reference, architecture: str | None = None, *, count: bool = False
@@ -192,15 +219,19 @@ class Sifs:
         return _Given(row, layer, said.architecture)
 
     async def announce(self, actor: Actor, name: RepositoryName, file: Digest) -> SifImage | None:
-        """The SIF of that file, if the repository has it and the actor may pull it; None for "push it".
+        """The SIF of that file, if the repository has it and the actor may pull there; None for "push it".
 
-        Raises what `locate` raises for who may not push.
+        The pull gate is not asked, here and in what else a push consists of: nothing goes out by it. Raises what `locate` raises for who
+        may not push.
         """
         await self._repositories.locate(actor, name, Action.PUSH)
         try:
-            return await self.find(actor, name, file)
+            return await self._ungated(actor, name, file)
         except ManifestUnknown:
             return None
+
+    async def _ungated(self, actor: Actor, name: RepositoryName, file: Digest) -> SifImage:
+        return self._image(actor, name, file, await self._by_file(actor, name, file, gated=False), count=False)
 
     async def record(self, actor: Actor, name: RepositoryName, file: Digest) -> SifImage:
         """Make an uploaded file an image, with the manifest that `oras://` would push; doing it again changes nothing.
@@ -214,7 +245,7 @@ class Sifs:
         await self._uploads.push(actor, name, Digest.of(EMPTY_CONFIG), Body(_whole(EMPTY_CONFIG), len(EMPTY_CONFIG)))
         content = sif_manifest(file, size, f"{name.rpartition('/')[2]}.sif")
         await self._manifests.put(actor, name, Digest.of(content), content, media_type.OCI_MANIFEST)
-        return await self.find(actor, name, file)
+        return await self._ungated(actor, name, file)
 
     async def tag(self, actor: Actor, name: RepositoryName, tag: TagName, file: Digest, architecture: str | None) -> None:
         """Let a tag stand for a SIF, and where an `architecture` is given for those too that it has for others.
@@ -222,7 +253,7 @@ class Sifs:
         Raises InvalidInput where the SIF says that it is for another one, ManifestUnknown, and what `Manifests.put` raises.
         """
         await self._repositories.locate(actor, name, Action.PUSH)
-        given = await self._by_file(actor, name, file)
+        given = await self._by_file(actor, name, file, gated=False)
         if not _is_for(given.architecture, architecture):
             raise InvalidInput(f"The image says that it is for {given.architecture}, and is tagged for {architecture}.")
         mine = _Given(given.row, given.layer, architecture or given.architecture)

@@ -31,7 +31,7 @@ class Announced(msgspec.Struct, frozen=True):
 async def get(call: Call) -> Response:
     """GET: whether there is such an image, its hash and size. 404 means "push it"."""
     name, reference = names.parse_image(call.value)
-    return data(written(await call.registry.sifs.find(call.actor, name, reference, call.asked("arch"))))
+    return data(written(await call.registry.sifs.look_up(call.actor, name, reference, call.asked("arch"))))
 
 
 async def announce(call: Call) -> Response:
