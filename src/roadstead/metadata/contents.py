@@ -97,8 +97,11 @@ def visible(connection: Connection, repository_id: int, wanted: Iterable[Digest]
     return found
 
 
-def mountable(connection: Connection, digest: Digest, scope: ProjectScope, repository_id: int | None) -> ContentRow | None:
-    """The content, if a live repository of `scope` (and, where given, `repository_id`) links it."""
+def mountable(connection: Connection, digest: Digest, scope: ProjectScope, repository_id: int | None, project_id: int) -> ContentRow | None:
+    """The content, if a live repository of `scope` links it, which is `repository_id` where that is given.
+
+    Where it is not, projects that give out only signed SIFs are passed over, but for `project_id`, into which it is to be mounted.
+    """
     statement = (
         select(contents.c.id, contents.c.size, contents.c.store, contents.c.key)
         .select_from(digests)
@@ -111,6 +114,8 @@ def mountable(connection: Connection, digest: Digest, scope: ProjectScope, repos
     )
     if repository_id is not None:
         statement = statement.where(repositories.c.id == repository_id)
+    else:
+        statement = statement.where(or_(projects.c.only_signed_sifs.is_(False), projects.c.id == project_id))
     row = connection.execute(statement).first()
     return row and ContentRow(*row)
 

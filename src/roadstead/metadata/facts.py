@@ -5,24 +5,36 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import datetime
 
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import Connection, and_, func, select, update
 
-from roadstead.metadata.schema import blob_links, contents, manifest_references, sif_facts
+from roadstead.metadata.schema import blob_links, contents, digests, manifest_references, sif_facts
 from roadstead.metadata.statements import batched, insert_new
+from roadstead.oci.digest import Digest
 
 
 def record(connection: Connection, content_id: int, facts: str, now: datetime) -> bool:
-    """Keep the facts of a content. False if they are known already, or the content is being deleted."""
+    """Keep the facts of a content, in place of earlier ones. False if the content is being deleted."""
     # The collector waits for us, and we for it: it forgets a content only after what refers to it.
     stored = select(contents.c.id).where(contents.c.id == content_id, contents.c.state == "stored").with_for_update(read=True)
     if connection.execute(stored).first() is None:
         return False
-    return insert_new(connection, sif_facts, {"content_id": content_id, "facts": facts, "read_at": now})
+    values = {"facts": facts, "read_at": now}
+    if not insert_new(connection, sif_facts, {"content_id": content_id, **values}):
+        connection.execute(update(sif_facts).where(sif_facts.c.content_id == content_id).values(values))
+    return True
 
 
 def find(connection: Connection, content_id: int) -> str | None:
     """The facts of a content, if they have been read."""
     return connection.execute(select(sif_facts.c.facts).where(sif_facts.c.content_id == content_id)).scalar()
+
+
+def of_file(connection: Connection, repository_id: int, file: Digest) -> str | None:
+    """The facts of the file of that digest, if the repository sees it."""
+    here = and_(blob_links.c.content_id == sif_facts.c.content_id, blob_links.c.repository_id == repository_id)
+    known_by = sif_facts.c.content_id == digests.c.content_id
+    statement = select(sif_facts.c.facts).join_from(digests, sif_facts, known_by).join(blob_links, here).where(digests.c.digest == file)
+    return connection.execute(statement).scalar()
 
 
 def of_manifests(connection: Connection, repository_id: int, manifest_ids: Collection[int], most: int | None = None) -> dict[int, str]:

@@ -23,7 +23,7 @@ LIVE = and_(projects.c.deleted_at.is_(None), repositories.c.deleted_at.is_(None)
 class PlaceRow(msgspec.Struct, frozen=True):
     """What is known of a repository name: its live project, and the id of its live repository (None if there is none yet).
 
-    `storage_limit` is what the project may use (bytes), None without limit.
+    `storage_limit` is what the project may use (bytes), None without limit; `only_signed_sifs` says that it gives out no others.
     """
 
     project_id: int
@@ -31,6 +31,7 @@ class PlaceRow(msgspec.Struct, frozen=True):
     public: bool
     repository_id: int | None
     storage_limit: int | None = None
+    only_signed_sifs: bool = False
 
 
 class RepositorySelects:
@@ -45,14 +46,21 @@ class RepositorySelects:
                 repositories.c.deleted_at.is_(None),
             ),
         )
-        columns = (projects.c.id, projects.c.name, projects.c.public, repositories.c.id, projects.c.storage_limit)
+        columns = (
+            projects.c.id,
+            projects.c.name,
+            projects.c.public,
+            repositories.c.id,
+            projects.c.storage_limit,
+            projects.c.only_signed_sifs,
+        )
         live = (projects.c.name == bindparam("project"), projects.c.deleted_at.is_(None))
         self._place = database.hot(select(*columns).select_from(joined).where(*live))
 
     async def place(self, name: RepositoryName) -> PlaceRow | None:
         """The place of `name`, or None if its project does not exist."""
         row = await self._place.first(project=name.project, path=name.path)
-        return None if row is None else PlaceRow(row[0], row[1], bool(row[2]), row[3], row[4])
+        return None if row is None else PlaceRow(row[0], row[1], bool(row[2]), row[3], row[4], bool(row[5]))
 
 
 _FIND = Prepared(

@@ -16,11 +16,16 @@ TITLE = "org.opencontainers.image.title"
 """The annotation with the name of the file (image-spec, annotations.md)."""
 
 
+def sif_layers(manifest: Manifest) -> tuple[Descriptor, ...]:
+    """The layers that are said to be SIFs, each once; of an artifact manifest they are its blobs. What has one is a SIF to a policy."""
+    found = {layer.digest: layer for layer in reversed(manifest.layers) if layer.media_type in media_type.SIF_LAYER_TYPES}
+    return tuple(reversed(found.values()))
+
+
 def sif_layer(manifest: Manifest) -> Descriptor | None:
-    """The layer that is a SIF, if the manifest is an image of that one layer."""
-    if len(manifest.layers) == 1 and manifest.layers[0].media_type in media_type.SIF_LAYER_TYPES:
-        return manifest.layers[0]
-    return None
+    """The layer that is a SIF, if the manifest has that one layer and no other."""
+    found = sif_layers(manifest)
+    return found[0] if len(found) == len(manifest.layers) == 1 else None
 
 
 def sif_manifest(file: Digest, size: int, title: str) -> bytes:

@@ -183,6 +183,7 @@ class Artifacts:
         said = await self._configs.attributes(config, image=image, limit=limit) if config and config_type else None
         if row.id in around.facts:
             said = msgspec.json.decode(around.facts[row.id], type=Attributes)
+            said.pop("version", None)  # of the program that read them
         return Artifact(
             id=row.id,
             project_id=place.project_id,

@@ -77,7 +77,7 @@ class Blobs:
     async def _find(self, actor: Actor, name: RepositoryName, digest: Digest) -> tuple[PlaceRow, BlobRow | None]:
         place = await self._repositories.locate(actor, name, Action.PULL)
         if self._seams.pull_gate is not None:
-            await self._seams.pull_gate.blob(actor, name, digest)
+            await self._seams.pull_gate.blob(actor, place, name, digest)
         if place.repository_id is None:
             return place, None
         row = await self._selects.find(place.repository_id, digest)
@@ -129,14 +129,14 @@ class Blobs:
         place = await self._repositories.locate(actor, name, Action.PUSH)
         source_id = None
         if source is not None:
-            source_id = await self._readable(actor, source)
+            source_id = await self._readable(actor, source, digest)
             if source_id is None:
                 return False
         scope = policy.mountable_projects(actor) if source is None else policy.ANY_PROJECT
         now = self._clock()
 
         def work(connection: Connection) -> bool:
-            found = contents.mountable(connection, digest, scope, source_id)
+            found = contents.mountable(connection, digest, scope, source_id, place.project_id)
             if found is None:
                 return False
             repository_id = repositories.ensure(connection, place.project_id, name.path, now)
@@ -147,11 +147,15 @@ class Blobs:
 
         return await self._database.write(work)
 
-    async def _readable(self, actor: Actor, name: RepositoryName) -> int | None:
+    async def _readable(self, actor: Actor, name: RepositoryName, digest: Digest) -> int | None:
+        """The repository, if the actor may fetch the blob from it."""
         try:
-            return (await self._repositories.locate(actor, name, Action.PULL)).repository_id
+            place = await self._repositories.locate(actor, name, Action.PULL)
+            if self._seams.pull_gate is not None:
+                await self._seams.pull_gate.blob(actor, place, name, digest)
         except (NotFound, Refused):
             return None
+        return place.repository_id
 
     async def record(
         self,

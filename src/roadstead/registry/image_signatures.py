@@ -126,7 +126,7 @@ class ImageSignatures:
         if len(layers) > _MOST_PARTS:
             return False
         for layer in layers:
-            beginning = await self._read(row.repository_id, layer, _BLOCK)
+            beginning = await self.beginning(row.repository_id, layer.digest, _BLOCK)
             if beginning is None or not beginning.startswith(_BEGINNINGS) or _is_tar(beginning):
                 return False
         return True
@@ -137,7 +137,7 @@ class ImageSignatures:
             return known
         claims, whole = [], True
         for layer, read in _readers(row):
-            content = await self._read(repository_id, layer, LONGEST + 1)
+            content = await self.beginning(repository_id, layer.digest, LONGEST + 1)
             content = None if content is None or len(content) > LONGEST else content
             whole = whole and content is not None
             claim = read(content)
@@ -148,9 +148,9 @@ class ImageSignatures:
             self._remembered[row.digest] = claims
         return claims
 
-    async def _read(self, repository_id: int, layer: Descriptor, most: int) -> bytes | None:
+    async def beginning(self, repository_id: int, digest: Digest, most: int) -> bytes | None:
         """The first bytes of a blob, as many as are wanted; None where it is not here."""
-        blob = await self._blobs.find(repository_id, layer.digest)
+        blob = await self._blobs.find(repository_id, digest)
         if blob is None or blob.store != self._store.name:
             return None
         length = min(most, blob.size)

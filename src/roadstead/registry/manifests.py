@@ -94,7 +94,7 @@ class Manifests:
             if runs_images and row.tag_id is not None and self._seams.resolver is not None:
                 row = await self._given(name, await self._seams.resolver.as_image(actor, name, row)) or row
         if gated and self._seams.pull_gate is not None:
-            await self._seams.pull_gate.manifest(actor, name, row)
+            await self._seams.pull_gate.manifest(actor, name, reference, row)
         if count:
             self._pulls.count(actor, name, reference, row)
         return row

@@ -81,10 +81,10 @@ class PushFollower(Protocol):
 class PullGate(Protocol):
     """Asked at every pull, on every door, after the policy: signature policy, quarantine."""
 
-    async def manifest(self, actor: Actor, name: RepositoryName, manifest: ManifestRow) -> None:
-        """Return to let it out. Raises GateRefused with the reason."""
+    async def manifest(self, actor: Actor, name: RepositoryName, reference: Reference, manifest: ManifestRow) -> None:
+        """Return to let out what was found for a reference. Raises GateRefused with the reason."""
 
-    async def blob(self, actor: Actor, name: RepositoryName, digest: Digest) -> None:
+    async def blob(self, actor: Actor, place: PlaceRow, name: RepositoryName, digest: Digest) -> None:
         """Return to let it out. Raises GateRefused with the reason."""
 
 

@@ -20,6 +20,9 @@ from roadstead.sif.format import DataType, Descriptor, FileSystem, Partition, Pa
 READ_AHEAD: Final = 64 * 1024
 """The first bytes (64 KiB) are read at once: a file as it is usually made has header, table, definition and labels there."""
 
+VERSION: Final = 1
+"""Of what is kept: what an earlier program has read is read anew when the file is pushed again."""
+
 TEXT_LIMIT: Final = 64 * 1024
 """The longest definition file, and the longest labels together, that are kept (bytes)."""
 
@@ -62,7 +65,7 @@ class SignatureFacts(msgspec.Struct, frozen=True, omit_defaults=True):
 class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is kept of a SIF. `size` in bytes; `left_out` names what was too long, or too much, to be kept.
 
-    Of a damaged one only `size` and `damaged`, the reason.
+    Of a damaged one only `size` and `damaged`, the reason. `version` is VERSION of what is kept by this program.
     """
 
     size: int
@@ -77,6 +80,7 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
     labels: dict[str, str] = {}
     signatures: tuple[SignatureFacts, ...] = ()
     left_out: tuple[str, ...] = ()
+    version: int = 0
 
 
 class _Attributes(msgspec.Struct, frozen=True):

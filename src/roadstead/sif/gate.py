@@ -20,7 +20,7 @@ from roadstead.oci.manifest import Manifest
 from roadstead.oci.media_type import SIF_LAYER_TYPES
 from roadstead.oci.reference import RepositoryName
 from roadstead.registry.blobs import require_here
-from roadstead.sif.facts import Facts, read_facts
+from roadstead.sif.facts import VERSION, Facts, read_facts
 from roadstead.sif.inputs import stored_input
 from roadstead.sif.signatures import check_signatures
 
@@ -31,8 +31,8 @@ MOST_SIFS: Final = 64
 class SifGate:
     """A `registry.seams.PushGate`. A manifest that names no SIF costs a look at its media types.
 
-    A content is read once: its facts are kept, and asked for when it is pushed again. With `accept_damaged` a file that is no sound SIF is
-    let in, and what is wrong with it is kept as a fact.
+    A content is read once: its facts are kept, and asked for when it is pushed again, unless an earlier program has read them. With
+    `accept_damaged` a file that is no sound SIF is let in, and what is wrong with it is kept as a fact.
     """
 
     def __init__(self, database: Database, store: ContentStore, clock: Clock, *, accept_damaged: bool = False) -> None:
@@ -64,11 +64,12 @@ class SifGate:
         if layer.size != blob.size:
             raise InvalidManifest(f"The manifest says that {layer.digest} has {layer.size} bytes; it has {blob.size}.")
         known = await self._database.read(partial(fact_rows.find, content_id=blob.content_id))
-        facts = msgspec.json.decode(known, type=Facts) if known is not None else await self._read(blob)
+        kept = None if known is None else msgspec.json.decode(known, type=Facts)
+        facts = kept if kept is not None and kept.version == VERSION else await self._read(blob)
         if facts.damaged is not None and not self._accept_damaged:
             raise InvalidSif(facts.damaged)
-        if known is None:
-            text = msgspec.json.encode(facts).decode()
+        if facts is not kept:
+            text = msgspec.json.encode(msgspec.structs.replace(facts, version=VERSION)).decode()
             # Not durable: what is lost is read again.
             await self._database.write(partial(fact_rows.record, content_id=blob.content_id, facts=text, now=self._clock()), durable=False)
 

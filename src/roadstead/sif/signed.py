@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
@@ -17,8 +18,11 @@ from roadstead.errors import NotFound
 from roadstead.metadata import facts, trusted_keys
 from roadstead.metadata.database import Database
 from roadstead.metadata.manifests import ManifestSelects
+from roadstead.oci.descriptor import Descriptor
 from roadstead.oci.digest import Digest
+from roadstead.oci.manifest import parse_manifest
 from roadstead.oci.reference import Reference, RepositoryName
+from roadstead.oci.sif_manifest import sif_layers
 from roadstead.registry.image_signatures import ImageSignature, ImageSignatures
 from roadstead.registry.manifests import unknown
 from roadstead.registry.repositories import Repositories
@@ -62,26 +66,32 @@ class ShownSignatures:
     async def all(self, actor: Actor, name: RepositoryName, reference: Reference) -> Sequence[ShownSignature]:
         """The signatures inside an artifact's SIF, then those that cosign and notation have put beside it.
 
-        Raises ManifestUnknown, and what `locate` raises.
+        Where it names several SIFs those inside are not told: that of one says nothing of the others. Raises ManifestUnknown, and what
+        `locate` raises.
         """
         place = await self._repositories.locate(actor, name, Action.PULL)
         found = await self._manifests.find(name, reference)
         if found is None or place.repository_id is None:
             raise unknown(name, reference)
-        read = partial(facts.of_manifests, repository_id=place.repository_id, manifest_ids=[found.manifest_id])
-        known = (await self._database.read(read)).get(found.manifest_id)
-        signatures = () if known is None else msgspec.json.decode(known, type=Facts).signatures
+        signatures = await self._inside(place.repository_id, sif_layers(parse_manifest(found.content, found.media_type)))
         pem = partial(trusted_keys.in_pem, project_id=found.project_id)
         rows = await self._database.read(pem) if any(one.kind == "dsse" for one in signatures) else []
-        keys = {parse(row.pem.encode()): row.name for row in rows}
+        keys = {parse(row.pem.encode()): row.name for row in rows}  # which remembers them
         beside = await self._images.of(found.project_id, place.repository_id, found.digest)
         return [*[await self._shown(one, keys) for one in signatures], *map(_of_image, beside)]
+
+    async def _inside(self, repository_id: int, layers: Sequence[Descriptor]) -> Sequence[SignatureFacts]:
+        if len(layers) != 1:
+            return ()
+        known = await self._database.read(partial(facts.of_file, repository_id=repository_id, file=layers[0].digest))
+        return () if known is None else msgspec.json.decode(known, type=Facts).signatures
 
     async def _shown(self, signature: SignatureFacts, public_keys: Mapping[PublicKey, str]) -> ShownSignature:
         # Whoever wraps a signature in an envelope could name anybody's OpenPGP key beside it.
         handle = "" if signature.kind == "dsse" else signature.fingerprint or ""
         rows = await self._keys.search(handle, exact=True) if len(handle) == _LENGTH else []
-        verdict = judge(signature, await self._certificates(handle) if rows else [], self._clock, public_keys)
+        certificates = await self._certificates(handle) if rows else []
+        verdict = await asyncio.to_thread(judge, signature, certificates, self._clock, public_keys)
         return ShownSignature(
             state=verdict.state,
             kind=signature.kind,

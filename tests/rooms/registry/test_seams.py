@@ -75,11 +75,11 @@ class Gate:
         self.asked.append(f"push {Digest.of(content)}")
         self._judge(any(layer.digest == blob("bad").digest for layer in manifest.layers))
 
-    async def manifest(self, actor: Actor, name: RepositoryName, manifest: ManifestRow) -> None:
+    async def manifest(self, actor: Actor, name: RepositoryName, reference: Reference, manifest: ManifestRow) -> None:
         self.asked.append(f"pull {manifest.digest}")
         self._judge(str(blob("bad").digest).encode() in manifest.content)
 
-    async def blob(self, actor: Actor, name: RepositoryName, digest: Digest) -> None:
+    async def blob(self, actor: Actor, place: PlaceRow, name: RepositoryName, digest: Digest) -> None:
         self.asked.append(f"blob {digest}")
         self._judge(digest == blob("bad").digest)
 

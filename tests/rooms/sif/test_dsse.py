@@ -178,6 +178,25 @@ async def test_a_pull_is_refused_until_a_trusted_key_has_signed(registry: Regist
     await registry.manifests.get(ANONYMOUS, APP, LATEST)
 
 
+async def test_a_certificate_that_has_expired_lets_nothing_out(registry: Registry, clock: ManualClock, admin: Actor) -> None:
+    of_time = certificate(KEY, "Ada")
+    await registry.trust.add(admin, APP.project, of_time.public_bytes(Encoding.PEM).decode())
+    await registry.trust.require(admin, APP.project, sifs=True)
+    await push_image(registry, admin, APP, sif_artifact(signed()), "latest")
+    await registry.manifests.get(ANONYMOUS, APP, LATEST)
+    clock.now = of_time.not_valid_after_utc
+    with pytest.raises(GateRefused, match="The certificate expired on"):
+        await registry.manifests.get(ANONYMOUS, APP, LATEST)
+
+
+async def test_of_several_sifs_in_one_manifest_the_signatures_inside_are_not_shown(
+    database: Database, registry: Registry, keys: OpenPgpKeys, clock: ManualClock, admin: Actor
+) -> None:
+    shown = ShownSignatures(database, registry.repositories, registry.image_signatures, keys, clock)
+    await push_image(registry, admin, APP, sif_artifact(signed(), container([(root(), squashfs())])), "latest")
+    assert await shown.all(ANONYMOUS, APP, LATEST) == []
+
+
 async def test_a_signature_of_another_group_only_does_not_count(registry: Registry, admin: Actor) -> None:
     note = (Object(DataType.GENERIC, name="a name"), b"some bytes")
     objects = [note, (Object(DataType.PARTITION, group=2, detail=root().detail), squashfs())]

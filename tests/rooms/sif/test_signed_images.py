@@ -238,6 +238,42 @@ async def test_who_may_push_may_fetch_by_digest_what_is_to_be_signed(strict: Reg
         await strict.manifests.get(ANONYMOUS, APP, LATEST)
 
 
+async def test_a_virtual_tag_of_an_unsigned_image_is_a_tag(
+    make_registry: MakeRegistry, strict: Registry, database: Database, store: MemoryStore, clock: ManualClock, admin: Actor
+) -> None:
+    class Itself:
+        """What TAG.oci of an image stands for is that image."""
+
+        async def absent(self, *_: object) -> Digest:
+            return IT.digest
+
+        async def as_image(self, *_: object) -> None:
+            return None
+
+    gate = SignedOnly(database, OpenPgpKeys(database, clock), ImageSignatures(database, store, clock), clock)
+    resolving = make_registry(seams=Seams(resolver=Itself(), pull_gate=gate))
+    await push_image(strict, admin, APP, IT, "latest")
+    assert await goes_out(resolving, IT.digest, admin)
+    for actor in (admin, ANONYMOUS):
+        with pytest.raises(GateRefused):
+            await resolving.manifests.get(actor, APP, TagName("latest.oci"))
+
+
+async def test_a_refusal_names_only_keys_that_could_help(strict: Registry, admin: Actor, user: Actor, clock: ManualClock) -> None:
+    pair = Tsk.generate("Ada").extract_certificate()
+    await OpenPgpKeys(strict.manifests._database, clock).push(user, bytes(pair))
+    await strict.trust.add(admin, PROJECT, pair.fingerprint)
+    await strict.trust.require(admin, PROJECT, sifs=True)
+    await push_image(strict, admin, APP, IT, "latest")
+    told = await refusal(strict)
+    assert FINGERPRINT in told
+    assert pair.fingerprint.upper() not in told  # nobody signs images by OpenPGP
+    await push_image(strict, admin, APP, UNSIGNED_SIF, "latest")
+    told = await refusal(strict)
+    assert FINGERPRINT in told
+    assert pair.fingerprint.upper() in told
+
+
 async def test_signatures_go_out_unsigned(strict: Registry, admin: Actor) -> None:
     await push_image(strict, admin, APP, IT)
     old, new, jws = cosign_old(IT, OTHER), cosign_bundle(IT, OTHER), notation(IT, OTHER, certificate(OTHER, "Ada"))
@@ -294,8 +330,15 @@ async def test_the_last_key_that_could_sign_images_stays(strict: Registry, admin
     await strict.trust.remove(admin, PROJECT, FINGERPRINT)
 
 
-async def test_projects_that_do_not_ask_pay_nothing(registry: Registry, admin: Actor) -> None:
+async def test_projects_that_do_not_ask_pay_nothing(
+    registry: Registry, database: Database, store: MemoryStore, clock: ManualClock, admin: Actor
+) -> None:
     await push_image(registry, admin, APP, IT, "latest")
     row = await registry.manifests.get(ANONYMOUS, APP, LATEST)
-    nothing: Any = None
-    await SignedOnly(nothing, nothing, nothing, nothing).manifest(ANONYMOUS, APP, row)  # there is no database that it could ask
+    place = await RepositorySelects(database).place(APP)
+    assert place is not None
+    gate: Any = SignedOnly(database, OpenPgpKeys(database, clock), ImageSignatures(database, store, clock), clock)
+    for held in list(vars(gate)):
+        setattr(gate, held, None)  # there is nothing that it could ask
+    await gate.manifest(ANONYMOUS, APP, LATEST, row)
+    await gate.blob(ANONYMOUS, place, APP, IT.blobs[1].digest)
