@@ -46,12 +46,12 @@ def made(private: Any, message: bytes) -> bytes:
     return signature
 
 
-def _manifest(config: tuple[str, Blob], layer: tuple[str, Blob], annotations: Mapping[str, str] | None = None, **more: Any) -> Image:
+def _manifest(config: tuple[str, Blob], layer: tuple[str, Blob], of_layer: Mapping[str, str] | None = None, **more: Any) -> Image:
     body = {
         "schemaVersion": 2,
         "mediaType": media_type.OCI_MANIFEST,
         "config": config[1].descriptor(config[0]),
-        "layers": [layer[1].descriptor(layer[0]) | ({"annotations": dict(annotations)} if annotations else {})],
+        "layers": [layer[1].descriptor(layer[0]) | ({"annotations": dict(of_layer)} if of_layer else {})],
         **more,
     }
     return Image(_json(body), media_type.OCI_MANIFEST, (config[1], layer[1]))
@@ -77,9 +77,16 @@ def cosign_old(image: Image, private: Any, *, of: Image | None = None, signature
 
 
 def cosign_bundle(
-    image: Image, private: Any, *, of: Image | None = None, predicate: str = SIGNED, hinted: Any = None, content: bytes | None = None
+    image: Image,
+    private: Any,
+    *,
+    of: Image | None = None,
+    predicate: str = SIGNED,
+    hinted: Any = None,
+    content: bytes | None = None,
+    annotated: bool = True,
 ) -> Image:
-    """A referrer; `hinted` is whose key it claims to be by, `content` what it holds instead."""
+    """A referrer; `hinted` is whose key it claims to be by, `content` what it holds instead. It may not be `annotated` with that."""
     subject = [{"digest": {"sha256": (of or image).digest.encoded}, "annotations": {}}]
     statement = _json({"_type": "https://in-toto.io/Statement/v1", "subject": subject, "predicateType": predicate, "predicate": {}})
     message = f"DSSEv1 {len(IN_TOTO)} {IN_TOTO} {len(statement)} ".encode() + statement
@@ -90,7 +97,9 @@ def cosign_bundle(
         "dsseEnvelope": {"payload": _base64(statement), "payloadType": IN_TOTO, "signatures": [{"sig": _base64(made(private, message))}]},
     }
     layer = Blob(_json(bundle) if content is None else content)
-    return _manifest((media_type.OCI_EMPTY, Blob(b"{}")), (BUNDLE, layer), subject=image.descriptor(), artifactType=BUNDLE)
+    said = {"dev.sigstore.bundle.content": "dsse-envelope", "dev.sigstore.bundle.predicateType": predicate}
+    more: dict[str, Any] = {"subject": image.descriptor(), "artifactType": BUNDLE, "annotations": said if annotated else {}}
+    return _manifest((media_type.OCI_EMPTY, Blob(b"{}")), (BUNDLE, layer), **more)
 
 
 def notation(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, and_, or_, select
 
 from roadstead.metadata.schema import manifest_references, manifests, tags
 from roadstead.oci.digest import Digest
@@ -26,13 +26,34 @@ _WHAT = (manifests.c.id, manifests.c.digest, manifests.c.media_type, manifests.c
 _LIVE = manifests.c.deleted_at.is_(None)
 
 
-def about(connection: Connection, repository_id: int, digest: Digest, longest: int, most: int) -> Sequence[SpeakingRow]:
-    """The newest `most` live manifests of at most `longest` bytes that name `digest` as their subject, and the one under the tag that
-    cosign gives signatures of it; the newest first."""
-    mine = (manifests.c.repository_id == repository_id, _LIVE, manifests.c.derived.is_(False), manifests.c.size <= longest)
-    by_subject = select(*_WHAT).where(*mine, manifests.c.subject_digest == digest).order_by(manifests.c.id.desc()).limit(most)
+class Speaking(msgspec.Struct, frozen=True):
+    """Which referrers are asked for: of one of these artifact types, and of at most so many bytes, the newest `most`.
+
+    Of those that are annotated with the first word of `said`, only where it says the second.
+    """
+
+    artifact_types: tuple[str, ...]
+    said: tuple[str, str]
+    longest: int
+    most: int
+
+    def condition(self) -> ColumnElement[bool]:
+        """As one on `manifests`, without `most`."""
+        name, value = (msgspec.json.encode(word).decode() for word in self.said)
+        # Annotations are JSON as one encoder writes it; in a text a quotation mark is escaped, so that what is found is a member.
+        says, other = (manifests.c.annotations.contains(text, autoescape=True) for text in (f"{name}:{value}", f"{name}:"))
+        return and_(manifests.c.size <= self.longest, manifests.c.artifact_type.in_(self.artifact_types), or_(says, ~other))
+
+
+def about(connection: Connection, repository_id: int, digest: Digest, wanted: Speaking) -> Sequence[SpeakingRow]:
+    """The live manifests that are `wanted` and name `digest` as their subject, and the one under the tag that cosign gives signatures of
+    it; the newest first."""
+    mine = (manifests.c.repository_id == repository_id, _LIVE, manifests.c.derived.is_(False))
+    referring = (*mine, manifests.c.subject_digest == digest, wanted.condition())
+    by_subject = select(*_WHAT).where(*referring).order_by(manifests.c.id.desc()).limit(wanted.most)
+    small = manifests.c.size <= wanted.longest
     tag = (tags.c.repository_id == repository_id, tags.c.name == signatures_tag(digest), tags.c.deleted_at.is_(None))
-    by_tag = select(*_WHAT).join_from(tags, manifests, manifests.c.id == tags.c.manifest_id).where(*tag, *mine)
+    by_tag = select(*_WHAT).join_from(tags, manifests, manifests.c.id == tags.c.manifest_id).where(*tag, *mine, small)
     rows = {row[0]: row for statement in (by_tag, by_subject) for row in connection.execute(statement)}
     return [SpeakingRow(row[0], Digest(row[1]), row[2], row[3]) for _, row in sorted(rows.items(), reverse=True)]
 

@@ -35,10 +35,18 @@ JWS: Final = "application/jose+json"
 COSE: Final = "application/cose"
 NOTARY: Final = "application/vnd.cncf.notary.signature"
 
+COSIGN_REFERRER: Final = "application/vnd.dev.cosign.artifact.sig.v1+json"
+"""Of the old form, pushed as a referrer (`--registry-referrers-mode oci-1-1`)."""
+
+SPEAKING: Final = (BUNDLE, NOTARY, COSIGN_REFERRER)
+"""The artifact types of manifests that may be signatures of their subject; an image has many other referrers."""
+
+PREDICATE: Final = ("dev.sigstore.bundle.predicateType", "https://sigstore.dev/cosign/sign/v1")
+"""What cosign annotates the manifest of a bundle with if that is a signature; with other words, it is an attestation."""
+
 _SIGNATURE: Final = "dev.cosignproject.cosign/signature"
 _SIMPLE: Final = "cosign container image signature"
 _IN_TOTO: Final = "application/vnd.in-toto+json"
-_SIGNED: Final = "https://sigstore.dev/cosign/sign/v1"
 _NOTARY_PAYLOAD: Final = "application/vnd.cncf.notary.payload.v1+json"
 _HASHES: Final = ("sha256", "sha384", "sha512")
 _KNOWN_CRITICAL: Final = frozenset(
@@ -143,7 +151,7 @@ def _bundle(_layer: Descriptor, content: bytes) -> Claim | None:
     bundle = msgspec.json.decode(content, type=_Bundle)
     envelope = dsse.parse(bytes(bundle.dsse_envelope), _IN_TOTO)
     statement = msgspec.json.decode(envelope.payload, type=_Statement)
-    if statement.predicate_type != _SIGNED:
+    if statement.predicate_type != PREDICATE[1]:
         return None
     digests = tuple(f"{algorithm}:{digest}" for subject in statement.subject for algorithm, digest in subject.digest.items())
     # cosign writes one signature in a bundle, and takes no other.

@@ -25,24 +25,30 @@ from roadstead.metadata import signatures, trusted_keys
 from roadstead.metadata.contents import BlobSelects
 from roadstead.metadata.database import Database
 from roadstead.metadata.manifests import ManifestRow, ManifestSelects
-from roadstead.metadata.signatures import SpeakingRow
+from roadstead.metadata.signatures import Speaking, SpeakingRow
 from roadstead.metadata.trusted_keys import PemRow
 from roadstead.oci import media_type as types
 from roadstead.oci.descriptor import Descriptor
 from roadstead.oci.digest import Digest
 from roadstead.oci.manifest import parse_manifest
 from roadstead.oci.reference import RepositoryName
-from roadstead.registry.claims import LONGEST, Claim, readers
+from roadstead.registry.claims import LONGEST, PREDICATE, SPEAKING, Claim, readers
 
 MOST: Final = 32
 """So many signatures of one image are looked at, the newest."""
 
 _LONGEST_MANIFEST: Final = 256 * 1024
+_WANTED: Final = Speaking(SPEAKING, PREDICATE, _LONGEST_MANIFEST, 4 * MOST)
 _MOST_INDEXES: Final = 16
 _MOST_PARTS: Final = 64
 _GENERATIONS: Final = 2
 """Of indexes in indexes."""
-_REMEMBERED: Final = 500
+_MOST_LOOKS: Final = 128
+"""Manifests whose signatures are looked for because of one pull."""
+_REMEMBERED: Final = 16 << 20
+"""Bytes of signatures that are kept as they are read."""
+_COSTS: Final = 500  # of each that is kept, beside its bytes
+_SEEN: Final = 10_000
 _TOLD: Final = 5
 _LONGEST_SAID: Final = 80
 _BLOCK: Final = 512
@@ -60,6 +66,18 @@ class ImageSignature(msgspec.Struct, frozen=True):
     name: str | None = None
 
 
+class _Search:
+    """One question about a manifest: what was found of each that it leads to, and how many more may be looked at."""
+
+    def __init__(self, project_id: int, repository_id: int) -> None:
+        self.project_id = project_id
+        self.repository_id = repository_id
+        self.left = _MOST_LOOKS
+        self.own: dict[Digest, Sequence[ImageSignature]] = {}
+        self.naming: dict[Digest, Sequence[Digest]] = {}
+        self.known: dict[tuple[Digest, int], str | None] = {}
+
+
 class ImageSignatures:
     """Finds and judges them. Asks no policy: who asks here has done so."""
 
@@ -70,17 +88,23 @@ class ImageSignatures:
         self._blobs = BlobSelects(database)
         self._manifests = ManifestSelects(database)
         self._remembered: dict[Digest, Sequence[Claim]] = {}
+        self._held = 0
+        self._nothing: dict[Digest, bool] = {}
 
     async def of(self, project_id: int, repository_id: int, digest: Digest) -> Sequence[ImageSignature]:
         """The signatures of a manifest, the newest first."""
 
         def work(connection: Connection) -> tuple[Sequence[SpeakingRow], Sequence[PemRow]]:
-            rows = signatures.about(connection, repository_id, digest, _LONGEST_MANIFEST, MOST)
+            rows = signatures.about(connection, repository_id, digest, _WANTED)
             return rows, trusted_keys.in_pem(connection, project_id) if rows else []
 
         rows, trusted = await self._database.read(work)
-        claims = [(row.digest, claim) for row in rows for claim in await self._claims(repository_id, row)][:MOST]
-        return await asyncio.to_thread(_judged, digest, claims, trusted, self._clock()) if claims else []
+        claims: list[tuple[Digest, Claim]] = []
+        for row in rows:
+            claims += [(row.digest, claim) for claim in await self._claims(repository_id, row)]
+            if len(claims) >= MOST:
+                break
+        return await asyncio.to_thread(_judged, digest, claims[:MOST], trusted, self._clock()) if claims else []
 
     async def missing(self, name: RepositoryName, row: ManifestRow) -> str | None:
         """What keeps a manifest from going out where only signed images do, in a sentence.
@@ -88,24 +112,45 @@ class ImageSignatures:
         A signature of an index is one of all that it names. An index without one goes out if all that it names does. What holds nothing
         that could be run, as signatures do, needs none.
         """
-        why = await self.unsigned(row.project_id, row.repository_id, row.digest)
-        if why is None or await self._holds_nothing(row) or await self._all_go_out(name, row):
-            return None
-        return why
+        return await self._missing(name, row, _Search(row.project_id, row.repository_id))
 
-    async def unsigned(self, project_id: int, repository_id: int, digest: Digest, generations: int = _GENERATIONS) -> str | None:
+    async def _missing(self, name: RepositoryName, row: ManifestRow, search: _Search) -> str | None:
+        if await self._holds_nothing(row):
+            return None
+        why = await self._unsigned(search, row.digest, _GENERATIONS)
+        return None if why is None or await self._all_go_out(name, row, search) else why
+
+    async def unsigned(self, project_id: int, repository_id: int, digest: Digest) -> str | None:
         """Why no signature of a manifest counts, nor one of an index that names it; None if one does."""
-        found = await self.of(project_id, repository_id, digest)
+        return await self._unsigned(_Search(project_id, repository_id), digest, _GENERATIONS)
+
+    async def _unsigned(self, search: _Search, digest: Digest, generations: int) -> str | None:
+        asked = digest, generations
+        if asked not in search.known:
+            search.known[asked] = await self._look(search, digest, generations)
+        return search.known[asked]
+
+    async def _look(self, search: _Search, digest: Digest, generations: int) -> str | None:
+        found = search.own.get(digest)
+        if found is None:
+            if not search.left:
+                return "There is too much around this one to look for signatures of all of it."
+            search.left -= 1
+            found = search.own[digest] = await self.of(search.project_id, search.repository_id, digest)
         if any(one.verdict.state is State.VALID for one in found):
             return None
-        if generations:
-            work = partial(signatures.naming, repository_id=repository_id, digest=digest, most=_MOST_INDEXES)
-            for index in await self._database.read(work):
-                if await self.unsigned(project_id, repository_id, index, generations - 1) is None:
-                    return None
+        for index in await self._naming(search, digest) if generations else ():
+            if await self._unsigned(search, index, generations - 1) is None:
+                return None
         return " ".join(dict.fromkeys(_told(one) for one in found[:_TOLD])) or "This one is not signed."
 
-    async def _all_go_out(self, name: RepositoryName, row: ManifestRow) -> bool:
+    async def _naming(self, search: _Search, digest: Digest) -> Sequence[Digest]:
+        if digest not in search.naming:
+            work = partial(signatures.naming, repository_id=search.repository_id, digest=digest, most=_MOST_INDEXES)
+            search.naming[digest] = await self._database.read(work) if search.left else ()
+        return search.naming[digest]
+
+    async def _all_go_out(self, name: RepositoryName, row: ManifestRow, search: _Search) -> bool:
         if row.media_type not in types.INDEX_TYPES:
             return False
         children = parse_manifest(row.content, row.media_type).children
@@ -114,7 +159,7 @@ class ImageSignatures:
         for child in children:
             found = await self._manifests.by_digest(name, child.digest)
             # An index in an index is asked for its own signature.
-            if found is not None and (found.media_type in types.INDEX_TYPES or await self.missing(name, found) is not None):
+            if found is not None and (found.media_type in types.INDEX_TYPES or await self._missing(name, found, search) is not None):
                 return False
         return True
 
@@ -126,10 +171,22 @@ class ImageSignatures:
         if len(layers) > _MOST_PARTS:
             return False
         for layer in layers:
-            beginning = await self.beginning(row.repository_id, layer.digest, _BLOCK)
-            if beginning is None or not beginning.startswith(_BEGINNINGS) or _is_tar(beginning):
+            if not await self._is_nothing(row.repository_id, layer.digest):
                 return False
         return True
+
+    async def _is_nothing(self, repository_id: int, digest: Digest) -> bool:
+        """Whether a blob begins as no file system does; remembered, as that never changes."""
+        known = self._nothing.get(digest)
+        if known is not None:
+            return known
+        beginning = await self.beginning(repository_id, digest, _BLOCK)
+        found = beginning is not None and beginning.startswith(_BEGINNINGS) and not _is_tar(beginning)
+        if beginning is not None:
+            if len(self._nothing) >= _SEEN:
+                self._nothing.clear()
+            self._nothing[digest] = found
+        return found
 
     async def _claims(self, repository_id: int, row: SpeakingRow) -> Sequence[Claim]:
         known = self._remembered.get(row.digest)
@@ -143,10 +200,17 @@ class ImageSignatures:
             claim = read(content)
             claims += [] if claim is None else [claim]
         if whole:
-            if len(self._remembered) >= _REMEMBERED:
-                self._remembered.clear()
-            self._remembered[row.digest] = claims
+            self._remember(row.digest, claims)
         return claims
+
+    def _remember(self, digest: Digest, claims: Sequence[Claim]) -> None:
+        held = _COSTS + sum(_COSTS + len(one.message) + len(one.signature) + sum(map(len, one.digests)) for one in claims)
+        if self._held + held > _REMEMBERED:
+            self._remembered.clear()
+            self._held = 0
+        if digest not in self._remembered:
+            self._held += held
+        self._remembered[digest] = claims
 
     async def beginning(self, repository_id: int, digest: Digest, most: int) -> bytes | None:
         """The first bytes of a blob, as many as are wanted; None where it is not here."""

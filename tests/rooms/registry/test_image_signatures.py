@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -240,6 +241,40 @@ async def test_of_many_the_newest_are_looked_at(pushed: Registry, admin: Actor, 
     for private in (OTHER, RSA, KEY):
         await push_image(pushed, admin, APP, cosign_bundle(IT, private))
     assert [one.verdict.state for one in await signatures(pushed)] == [State.VALID, State.UNKNOWN_KEY]
+
+
+async def test_other_referrers_do_not_hide_a_signature(pushed: Registry, admin: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_signatures, "_WANTED", msgspec.structs.replace(image_signatures._WANTED, most=2))
+    made = cosign_bundle(IT, KEY)
+    await push_image(pushed, admin, APP, made)
+    for number in range(3):
+        await push_image(pushed, admin, APP, image(f"sbom {number}", subject=IT, artifact_type="application/spdx+json"))
+        await push_image(pushed, admin, APP, cosign_bundle(IT, OTHER, predicate=f"https://cosign.sigstore.dev/attestation/{number}"))
+    assert [one.manifest for one in await signatures(pushed)] == [made.digest]
+
+
+async def test_attestations_that_do_not_say_so_do_not_hide_a_signature(
+    pushed: Registry, admin: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_signatures, "MOST", 1)
+    monkeypatch.setattr(image_signatures, "_WANTED", msgspec.structs.replace(image_signatures._WANTED, most=4))
+    made = cosign_bundle(IT, KEY, annotated=False)
+    await push_image(pushed, admin, APP, made)
+    for number in range(3):
+        predicate = f"https://cosign.sigstore.dev/attestation/{number}"
+        await push_image(pushed, admin, APP, cosign_bundle(IT, OTHER, predicate=predicate, annotated=False))
+    assert [one.manifest for one in await signatures(pushed)] == [made.digest]
+
+
+async def test_what_is_remembered_is_bounded_by_its_bytes(pushed: Registry, admin: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_signatures, "_REMEMBERED", 6_000)
+    for private in (KEY, OTHER, RSA, KEY, OTHER):
+        await push_image(pushed, admin, APP, cosign_bundle(IT, private))
+        await signatures(pushed)
+        held = pushed.image_signatures._remembered.values()
+        assert sum(len(claim.message) for claims in held for claim in claims) < 6_000
+        assert pushed.image_signatures._held <= 6_000
+    assert len(await signatures(pushed)) == 5
 
 
 async def test_one_whose_bytes_are_gone_is_told(pushed: Registry, admin: Actor) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,8 +24,9 @@ from roadstead.metadata.repositories import RepositorySelects
 from roadstead.oci import media_type
 from roadstead.oci.digest import Digest
 from roadstead.oci.reference import Reference, TagName
+from roadstead.registry import image_signatures
 from roadstead.registry.claims import SIMPLE_SIGNING
-from roadstead.registry.image_signatures import ImageSignatures
+from roadstead.registry.image_signatures import ImageSignature, ImageSignatures
 from roadstead.registry.registry import Registry
 from roadstead.registry.seams import Seams
 from roadstead.sif.gate import SifGate
@@ -168,6 +169,46 @@ async def test_an_index_goes_out_once_all_that_it_names_is_signed(strict: Regist
     await refusal(strict)
     await push_image(strict, admin, APP, cosign_bundle(parts[1], KEY))
     assert await goes_out(strict)
+
+
+async def test_a_pull_looks_for_so_many_signatures_and_no_more(strict: Registry, admin: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Indexes that name indexes that name images, each of all: every one of them is looked at once."""
+    looked: list[Digest] = []
+    look = ImageSignatures.of
+
+    async def counted(self: ImageSignatures, project_id: int, repository_id: int, digest: Digest) -> Sequence[ImageSignature]:
+        looked.append(digest)
+        return await look(self, project_id, repository_id, digest)
+
+    def annotated(number: int, *children: Image) -> Image:
+        made = index(*children)
+        return Image(json.dumps(json.loads(made.content) | {"annotations": {"number": f"{number}"}}).encode(), made.media_type, ())
+
+    monkeypatch.setattr(ImageSignatures, "of", counted)
+    parts = [image(f"{number}") for number in range(4)]
+    for part in parts:
+        await push_image(strict, admin, APP, part)
+    inner = [annotated(number, *parts) for number in range(4)]
+    outer = [annotated(number, *inner) for number in range(4, 8)]
+    for one in (*inner, *outer):
+        await push_manifest(strict, admin, APP, one)
+    assert "not signed" in await refusal(strict, inner[0].digest)
+    assert len(looked) == len(set(looked)) <= 12
+    monkeypatch.setattr(image_signatures, "_MOST_LOOKS", 2)
+    looked.clear()
+    await refusal(strict, inner[0].digest)
+    assert len(looked) == 2
+    await push_image(strict, admin, APP, cosign_bundle(inner[0], KEY))
+    assert await goes_out(strict, inner[0].digest)
+
+
+async def test_what_holds_nothing_is_not_asked_for_signatures(strict: Registry, admin: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_signatures, "_MOST_LOOKS", 0)
+    statement = cosign_bundle(IT, OTHER)
+    await push_image(strict, admin, APP, IT)
+    await push_image(strict, admin, APP, statement)
+    assert await goes_out(strict, statement.digest)
+    assert "too much around" in await refusal(strict, IT.digest)
 
 
 async def test_an_unsigned_image_does_not_go_out_because_a_signed_image_is_beside_it_in_an_index(strict: Registry, admin: Actor) -> None:
