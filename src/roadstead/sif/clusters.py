@@ -25,7 +25,22 @@ MOST: Final = 100
 """So many clusters may be described: every image is held against each."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
-_WORD: Final = re.compile(r"[A-Za-z0-9._-]{1,60}", re.ASCII)
+_LIBRARY: Final = re.compile(r"lib[A-Za-z0-9_+-]{1,40}\.so\.[0-9]{1,4}", re.ASCII)
+_ARCHITECTURES: Final = frozenset({"386", "amd64", "arm", "arm64", "loong64", "mips64le", "ppc64", "ppc64le", "riscv64", "s390x"})
+_OTHERWISE: Final = {
+    **dict.fromkeys(("x86_64", "x86-64", "x64"), "amd64"),
+    **dict.fromkeys(("aarch64", "armv8", "armv8l"), "arm64"),
+    **dict.fromkeys(("armv6l", "armv7l", "armhf"), "arm"),
+    **dict.fromkeys(("i386", "i586", "i686", "x86"), "386"),
+    **dict.fromkeys(("powerpc64le", "ppc64el"), "ppc64le"),
+    **{"loongarch64": "loong64", "riscv": "riscv64", "mips64el": "mips64le"},
+}
+"""As `uname -m` and distributions write them."""
+_FAMILIES: Final = {
+    **dict.fromkeys(("openmpi", "open-mpi", "ompi"), "libmpi.so.40"),
+    **dict.fromkeys(("mpich", "intelmpi", "mvapich", "mvapich2", "cray-mpich-abi"), "libmpi.so.12"),
+}
+"""What a family's library is called today: Open MPI's since version 3, and that of the MPICH ABI Compatibility Initiative."""
 
 
 class Clusters:
@@ -37,14 +52,14 @@ class Clusters:
 
     async def all(self, _actor: Actor) -> Sequence[Cluster]:
         """Every cluster, by name."""
-        return [msgspec.json.decode(text, type=Cluster) for text in await self._database.read(rows.all_clusters)]
+        return [_read(text) for text in await self._database.read(rows.all_clusters)]
 
     async def get(self, _actor: Actor, name: str) -> Cluster:
         """One of them. Raises NotFound."""
         text = await self._database.read(partial(rows.find_cluster, name=name)) if _NAME.fullmatch(name) else None
         if text is None:
             raise _no_cluster(name)
-        return msgspec.json.decode(text, type=Cluster)
+        return _read(text)
 
     async def add(self, actor: Actor, cluster: Cluster) -> None:
         """Describe a cluster. Raises InvalidInput with what cannot be, Conflict if the name is taken or there are too many."""
@@ -85,23 +100,38 @@ class Clusters:
         audit.add(connection, audited(actor, self._clock(), operation, ResourceType.CLUSTER, name))
 
 
-def _permitted(actor: Actor, cluster: Cluster) -> str:
+def _read(text: str) -> Cluster:
+    """A description as it was kept, maybe by a program that took other spellings."""
+    return _spelt(msgspec.json.decode(text, type=Cluster))
+
+
+def _spelt(cluster: Cluster) -> Cluster:
+    """The same in the words that images are described with."""
+    architecture, mpi = cluster.architecture.lower(), cluster.mpi
+    return msgspec.structs.replace(
+        cluster, architecture=_OTHERWISE.get(architecture, architecture), mpi=None if mpi is None else _FAMILIES.get(mpi.lower(), mpi)
+    )
+
+
+def _permitted(actor: Actor, given: Cluster) -> str:
     """The description as it is kept, of who may give one. Raises InvalidInput for one that no image could be held against."""
     policy.require_on_system(actor, Action.ADMINISTER)
+    cluster = _spelt(given)
     if not _NAME.fullmatch(cluster.name):
         raise InvalidInput(
             "A cluster's name has 1 to 63 letters, digits, points, hyphens and underscores, and begins with a letter or digit."
         )
-    if not _WORD.fullmatch(cluster.architecture):
-        raise InvalidInput("The architecture is written as amd64, arm64 or ppc64le.")
+    if cluster.architecture not in _ARCHITECTURES:
+        raise InvalidInput(f"The architecture is one of {', '.join(sorted(_ARCHITECTURES))}, or what uname -m says of one of them.")
     if cluster.level is not None and not 1 <= cluster.level <= 4:
         raise InvalidInput("The x86-64 level is from 1 to 4.")
     for what, version in (("glibc", cluster.glibc), ("the NVIDIA driver", cluster.driver), ("ROCm", cluster.rocm)):
         if version is not None and parse_version(version) is None:
             raise InvalidInput(f"The version of {what} is written as in 2.34 or 550.54.14.")
-    if cluster.mpi is not None and not _WORD.fullmatch(cluster.mpi):
+    if cluster.mpi is not None and not _LIBRARY.fullmatch(cluster.mpi):
         raise InvalidInput(
-            "MPI is described by the name of its library: libmpi.so.12 for MPICH and its relatives, libmpi.so.40 for Open MPI."
+            "MPI is described by the name of the library that programs are linked with: libmpi.so.12 for MPICH and its relatives,"
+            " libmpi.so.40 for Open MPI. The words openmpi, mpich, mvapich and intelmpi stand for these."
         )
     return msgspec.json.encode(cluster).decode()
 

@@ -62,7 +62,7 @@ def fact_lines(facts: ImageFacts | None) -> Iterator[Line]:
     if facts.cuda:
         yield "CUDA", facts.cuda + (f", with NVIDIA driver {facts.driver} or newer" if facts.driver else "")
     if facts.rocm:
-        yield "ROCm", facts.rocm
+        yield "ROCm", facts.rocm + (f", with the driver of ROCm {facts.rocm_driver} or newer" if facts.rocm_driver else "")
     for mpi in facts.mpi:
         yield "MPI", f"{mpi.family} ({mpi.abi}), at {mpi.path}"
     if base := facts.base_name or " ".join(filter(None, (facts.base, facts.base_version))):

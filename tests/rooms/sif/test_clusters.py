@@ -8,12 +8,13 @@ import pytest
 from roadstead.access.actor import ANONYMOUS, Actor
 from roadstead.errors import Conflict, Denied, InvalidInput, NotFound, RoadsteadError, Unauthenticated
 from roadstead.metadata import audit
+from roadstead.metadata import compatibility as rows
 from roadstead.metadata.database import Database
 from roadstead.metadata.listing import Listing
 from roadstead.sif import clusters as module
 from roadstead.sif.clusters import Clusters
 from roadstead.sif.compatibility.verdict import Cluster
-from tests.support.factories import ManualClock
+from tests.support.factories import BEGINNING, ManualClock
 
 KESTREL = Cluster("Kestrel", "amd64", level=4, glibc="2.34", driver="550.54.14", rocm="6.0", mpi="libmpi.so.12")
 
@@ -73,6 +74,32 @@ async def test_there_is_an_end_to_how_many(clusters: Clusters, admin: Actor, mon
 
 
 @pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ({"architecture": "x86_64"}, {"architecture": "amd64"}),
+        ({"architecture": "X86_64"}, {"architecture": "amd64"}),
+        ({"architecture": "aarch64"}, {"architecture": "arm64"}),
+        ({"architecture": "ppc64el"}, {"architecture": "ppc64le"}),
+        ({"architecture": "s390x"}, {"architecture": "s390x"}),
+        ({"mpi": "openmpi"}, {"mpi": "libmpi.so.40"}),
+        ({"mpi": "MPICH"}, {"mpi": "libmpi.so.12"}),
+        ({"mpi": "libmpich.so.12"}, {"mpi": "libmpich.so.12"}),
+        ({"mpi": "libmpi_cray.so.12"}, {"mpi": "libmpi_cray.so.12"}),
+    ],
+)
+async def test_other_spellings_mean_what_images_are_described_with(
+    clusters: Clusters, database: Database, admin: Actor, said: dict[str, object], kept: dict[str, object]
+) -> None:
+    wanted, expected = msgspec.structs.replace(KESTREL, **said), msgspec.structs.replace(KESTREL, **kept)
+    await clusters.add(admin, wanted)
+    assert await clusters.get(ANONYMOUS, "Kestrel") == expected
+    # As an earlier program kept it.
+    text = msgspec.json.encode(wanted).decode()
+    await database.write(lambda connection: rows.change_cluster(connection, "Kestrel", text, BEGINNING))
+    assert await clusters.all(ANONYMOUS) == [expected]
+
+
+@pytest.mark.parametrize(
     ("wrong", "said"),
     [
         ({"name": ""}, "name"),
@@ -86,7 +113,12 @@ async def test_there_is_an_end_to_how_many(clusters: Clusters, admin: Actor, mon
         ({"glibc": "new"}, "glibc"),
         ({"driver": "550.54.14-open"}, "NVIDIA"),
         ({"rocm": ""}, "ROCm"),
+        ({"architecture": "vax"}, "one of 386, amd64, arm"),
+        ({"architecture": "amd64\n"}, "architecture"),
         ({"mpi": "Open MPI"}, "library"),
+        ({"mpi": "libmpi.so"}, "libmpi.so.12 for MPICH"),
+        ({"mpi": "libmpi"}, "library"),
+        ({"mpi": ""}, "library"),
         ({"mpi": "x" * 61}, "library"),
     ],
 )

@@ -61,11 +61,52 @@ def test_glibc_is_known_by_its_symbols_where_it_says_no_version() -> None:
     assert facts_of({LIBC: library(text=b"\0GLIBC_2.\0GLIBC_x\0")}).glibc is None
 
 
+# The section .note.gnu.property of small libraries as GNU ld has written it, and what `readelf -n` says of each.
+NOTES = {
+    "x86-64-baseline": ("040000001000000005000000474e5500 028000c0040000000100000000000000", 1),
+    "x86-64-v2": ("040000001000000005000000474e5500 028000c0040000000200000000000000", 2),
+    "x86-64-v3": ("040000001000000005000000474e5500 028000c0040000000400000000000000", 3),
+    "x86-64-v4": ("040000001000000005000000474e5500 028000c0040000000800000000000000", 4),
+    "x86-64-baseline, x86-64-v2, x86-64-v3": ("040000001000000005000000474e5500 028000c0040000000700000000000000", 3),
+    "IBT, SHSTK; x86-64-baseline": (
+        "040000002000000005000000474e5500 020000c0040000000300000000000000 028000c0040000000100000000000000",
+        1,
+    ),
+    "x86-64-v2; used: x86-64-v4": (
+        "040000002000000005000000474e5500 028000c0040000000200000000000000 020001c0040000000f00000000000000",
+        2,
+    ),
+    "IBT, SHSTK": ("040000001000000005000000474e5500 020000c0040000000300000000000000", None),
+    "behind a build id": (
+        "040000001400000003000000474e5500 000102030405060708090a0b0c0d0e0f10111213"
+        "040000001000000005000000474e5500 028000c0040000000400000000000000",
+        3,
+    ),
+    "of another vendor": ("040000001000000005000000584e5500 028000c0040000000800000000000000", None),
+}
+
+
+@pytest.mark.parametrize("said", NOTES)
+def test_the_level_is_the_highest_that_is_needed(said: str) -> None:
+    note, level = NOTES[said]
+    assert isa_level(library(note=bytes.fromhex(note))) == level
+    assert facts_of({LIBC: library(), "usr/lib64/libm.so.6": library(note=bytes.fromhex(note))}).level == level
+
+
+@pytest.mark.parametrize("level", [1, 2, 3, 4])
+def test_each_level(level: int) -> None:
+    assert isa_level(library(level)) == level
+    assert isa_level(library(level, machine=ARM64)) is None
+
+
 @pytest.mark.skipif(not Path("/lib/x86_64-linux-gnu/libc.so.6").exists(), reason="this machine has no glibc for x86-64 where Debian has it")
 def test_the_c_library_of_this_machine_is_understood() -> None:
-    facts = facts_of({LIBC: Path("/lib/x86_64-linux-gnu/libc.so.6").read_bytes()})
+    data = Path("/lib/x86_64-linux-gnu/libc.so.6").read_bytes()
+    facts = facts_of({LIBC: data})
     assert facts.architecture == "amd64"
-    assert facts.level in (None, 1, 2, 3)
+    # Its one property of that kind, found without the notes around it.
+    _, needed, behind = data[: 64 << 10].partition(struct.pack("<II", 0xC0008002, 4))
+    assert facts.level == (int.from_bytes(behind[:4], "little").bit_length() if needed else None)
     assert facts.glibc is not None and facts.glibc.startswith("2.")
 
 
@@ -87,7 +128,25 @@ def test_where_cuda_is_told(files: dict[str, bytes], environment: list[str], cud
 
 @pytest.mark.parametrize(
     ("version", "driver"),
-    [((12,), "525.60.13"), ((11, 8), "450.80.02"), ((10, 2), "440.33"), ((10,), "410.48"), ((7, 5), None), ((99, 1), None)],
+    [
+        # NVIDIA, "CUDA Toolkit Release Notes", for Linux on x86-64.
+        *(((13, minor), "580") for minor in range(3)),
+        *(((12, minor), "525.60.13") for minor in range(10)),
+        *(((11, minor), "450.80.02") for minor in range(9)),
+        ((10, 2), "440.33"),  # 10.2.89
+        ((10, 1), "418.39"),  # 10.1.105 and updates
+        ((10, 0), "410.48"),  # 10.0.130
+        ((9, 2), "396.26"),  # 9.2.88
+        ((9, 1), "390.46"),  # 9.1.85
+        ((9, 0), "384.81"),  # 9.0.76
+        ((8, 0), "375.26"),  # 8.0.61 GA2
+        ((12,), "525.60.13"),
+        ((12, 4, 1), "525.60.13"),
+        ((10,), "410.48"),
+        ((7, 5), None),
+        ((10, 3), None),
+        ((99, 1), None),
+    ],
 )
 def test_the_oldest_driver_of_a_version_of_cuda(version: tuple[int, ...], driver: str | None) -> None:
     assert driver_for(version) == driver
@@ -107,6 +166,38 @@ def test_mpi_is_known_by_the_name_that_programs_are_linked_with() -> None:
         "usr/lib/libmpich.so.12": b"a text file",
     }
     assert [(one.family, one.abi) for one in facts_of(several).mpi] == [("intelmpi", "libmpi.so.12"), ("openmpi", "libmpi.so.40")]
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "family"),
+    [
+        ("usr/lib64/libmpi.so.12", b"\0ompi_mpi_comm_world\0MPI_Init", "openmpi"),
+        ("usr/lib64/openmpi/lib/libmpi.so.12", b"\0MPIR_Version\0MPI_Init", "mpich"),
+        ("usr/lib64/openmpi/lib/libmpi.so.12", b"\0MPI_Init", "openmpi"),
+        ("opt/openmpi/lib/libmpi.so.12", b"", "openmpi"),
+        ("opt/hpcx/ompi/lib/libmpi.so.12", b"", "openmpi"),
+        ("usr/lib64/mpich/lib/libmpi.so.12", b"", "mpich"),
+        ("usr/lib/libmpi.so.12", b"\0icompi_x", "mpich"),
+        ("opt/intel/oneapi/mpi/latest/lib/libmpi.so.12", b"\0MPIR_x", "intelmpi"),
+        ("usr/lib/x86_64-linux-gnu/libmpich.so.12", b"", "mpich"),
+        ("usr/lib/libmpi.so.40", b"", "openmpi"),
+    ],
+)
+def test_whose_a_library_of_mpi_is(path: str, text: bytes, family: str) -> None:
+    (one,) = facts_of({path: library(text=text)}).mpi
+    assert (one.family, one.abi) == (family, path.rpartition("/")[2])
+
+
+def test_two_libraries_of_one_name_are_both_told() -> None:
+    several = {"usr/lib64/openmpi/lib/libmpi.so.12": library(), "usr/lib64/mpich/lib/libmpi.so.12": library()}
+    assert [one.family for one in facts_of(several).mpi] == ["openmpi", "mpich"]
+
+
+@pytest.mark.parametrize(
+    ("rocm", "driver"), [("6.4.1", "6.2"), ("6.0", "5.6"), ("5.0.2", "5.0"), ("7.2", "7.0"), ("8.1", None), (None, None)]
+)
+def test_the_oldest_driver_of_a_version_of_rocm(rocm: str | None, driver: str | None) -> None:
+    assert ImageFacts(rocm=rocm).rocm_driver == driver
 
 
 @pytest.mark.parametrize(

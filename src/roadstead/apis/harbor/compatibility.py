@@ -28,7 +28,8 @@ class Mpi(Answer):
 
 
 class Facts(Answer):
-    """What is known of an image. `level` is an x86-64 level; `driver` is the oldest NVIDIA driver that runs its CUDA."""
+    """What is known of an image. `level` is an x86-64 level; `driver` is the oldest NVIDIA driver that runs its CUDA, and `rocm_driver`
+    the oldest release of ROCm whose driver runs its ROCm."""
 
     architecture: str | None
     level: int | None
@@ -36,6 +37,7 @@ class Facts(Answer):
     cuda: str | None
     driver: str | None
     rocm: str | None
+    rocm_driver: str | None
     mpi: list[Mpi]
     base: str | None
     base_version: str | None
@@ -162,7 +164,7 @@ def _described(name: str, body: ClusterBody) -> Described:
 
 def _facts(facts: ImageFacts) -> Facts:
     fields = msgspec.structs.asdict(facts)
-    return Facts(**{**fields, "mpi": [Mpi(**msgspec.structs.asdict(one)) for one in facts.mpi]})
+    return Facts(**{**fields, "rocm_driver": facts.rocm_driver, "mpi": [Mpi(**msgspec.structs.asdict(one)) for one in facts.mpi]})
 
 
 def _written(one: ShownFacts) -> Compatibility:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from roadstead.sif.compatibility.drivers import driver_for
+from roadstead.sif.compatibility.drivers import driver_for, rocm_drivers
 from roadstead.sif.compatibility.elf import isa_level, machine
 from roadstead.sif.compatibility.versions import parse_version
 
@@ -33,7 +33,11 @@ _MPI_LIBRARIES: Final = (
 )
 _MPI: Final = {"libmpi.so.40": "openmpi", "libmpi.so.20": "openmpi", "libmpi.so.12": "mpich", "libmpich.so.12": "mpich"}
 """By the name that programs are linked with, the family. libmpi.so.12 is what all members of the MPICH ABI Compatibility Initiative have,
-and once was Open MPI 1.10's."""
+and Open MPI 1.10 had the same name with another ABI: `_family` tells them apart."""
+_AMBIGUOUS: Final = "libmpi.so.12"
+_SYMBOLS: Final = ((b"\0ompi_", "openmpi"), (b"\0MPIR_", "mpich"))
+"""What the libraries export by names of their own."""
+_OPENMPI_PATH: Final = re.compile(r"open-?mpi|/ompi/", re.ASCII)
 _OS_RELEASE: Final = ("etc/os-release", "usr/lib/os-release")
 _CUDA_VERSION, _CUDA_OLD = "usr/local/cuda/version.json", "usr/local/cuda/version.txt"
 _ROCM: Final = ("opt/rocm/.info/version", "opt/rocm/.info/version-dev")
@@ -85,6 +89,12 @@ class ImageFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     base_version: str | None = None
     base_name: str | None = None
     problem: str | None = None
+
+    @property
+    def rocm_driver(self) -> str | None:
+        """The oldest release of ROCm whose driver AMD supports under that of the image."""
+        drivers = rocm_drivers(parse_version(self.rocm or "") or (0,))
+        return None if drivers is None else ".".join(map(str, drivers[0]))
 
 
 class _Section(msgspec.Struct, frozen=True):
@@ -184,14 +194,24 @@ def _first_version(texts: Iterable[str]) -> str | None:
 
 
 def _mpi(files: Mapping[str, bytes]) -> tuple[Mpi, ...]:
-    """Each name once, where it is found first."""
-    found: dict[str, Mpi] = {}
-    for path in files:
+    """Each name of each family once, where it is found first."""
+    found: dict[tuple[str, str], Mpi] = {}
+    for path, data in files.items():
         abi = path.rpartition("/")[2]
-        if abi in _MPI and machine(files[path]) is not None:
-            family = "intelmpi" if path.startswith("opt/intel/") else _MPI[abi]
-            found.setdefault(abi, Mpi(family, abi, f"/{path}"))
+        if abi in _MPI and machine(data) is not None:
+            family = _family(path, abi, data)
+            found.setdefault((family, abi), Mpi(family, abi, f"/{path}"))
     return tuple(found.values())
+
+
+def _family(path: str, abi: str, data: bytes) -> str:
+    """By what a library of the ambiguous name exports, as far as that was read, else by where it lies."""
+    if path.startswith("opt/intel/"):
+        return "intelmpi"
+    if abi != _AMBIGUOUS:
+        return _MPI[abi]
+    exported = next((family for symbol, family in _SYMBOLS if symbol in data), None)
+    return exported or ("openmpi" if _OPENMPI_PATH.search(path) else _MPI[abi])
 
 
 def _base(files: Mapping[str, bytes]) -> dict[str, str]:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
+from roadstead.sif.compatibility.drivers import rocm_drivers
 from roadstead.sif.compatibility.image_facts import ImageFacts
 from roadstead.sif.compatibility.versions import is_older, parse_version
 
@@ -46,6 +48,9 @@ class Verdict(msgspec.Struct, frozen=True):
     runs: Runs
     reasons: tuple[str, ...]
 
+
+_OF_MPICH: Final = ("libmpi.so.12", "libmpich.so.12")
+"""One ABI: the second is how Debian and Ubuntu name MPICH's library."""
 
 _Reasons = Iterator[tuple[Runs, str]]
 
@@ -108,11 +113,19 @@ def _amd(facts: ImageFacts, cluster: Cluster) -> _Reasons:
     if cluster.rocm is None:
         yield Runs.UNKNOWN, f"The image is made for ROCm {facts.rocm}, and no ROCm is described for {cluster.name}."
     else:
-        same = (parse_version(facts.rocm) or (0,))[0] == (parse_version(cluster.rocm) or (0,))[0]
-        yield (
-            Runs.YES if same else Runs.UNKNOWN,
-            f"The image is made for ROCm {facts.rocm}, and {cluster.name} has the driver of {cluster.rocm}.",
-        )
+        yield from _amd_driver(facts.rocm, cluster.rocm, cluster.name)
+
+
+def _amd_driver(rocm: str, driver: str, name: str) -> _Reasons:
+    supported, has = rocm_drivers(parse_version(rocm) or (0,)), parse_version(driver) or (0,)
+    if supported is None:
+        yield Runs.UNKNOWN, f"It is not known which drivers ROCm {rocm} needs; {name} has that of {driver}."
+        return
+    oldest, newest = (".".join(map(str, version)) for version in supported)
+    yield (
+        Runs.YES if supported[0] <= has[:2] <= supported[1] else Runs.UNKNOWN,
+        f"ROCm {rocm} is supported on the driver of {oldest} or newer, up to that of {newest}, and {name} has that of {driver}.",
+    )
 
 
 def _mpi(facts: ImageFacts, cluster: Cluster) -> _Reasons:
@@ -121,14 +134,31 @@ def _mpi(facts: ImageFacts, cluster: Cluster) -> _Reasons:
     there = " and ".join(f"{one.abi} ({one.family})" for one in facts.mpi)
     if cluster.mpi is None:
         yield Runs.UNKNOWN, f"The image has MPI, {there}, and none is described for {cluster.name}."
-    elif cluster.mpi in {one.abi for one in facts.mpi}:
+        return
+    alike = {one.abi for one in facts.mpi if _interface(one.family, one.abi) == _interface(None, cluster.mpi)}
+    if cluster.mpi in alike:
         yield Runs.YES, f"The image's MPI is {there}, and that of {cluster.name}, {cluster.mpi}, can take its place."
+    elif alike:
+        name = min(alike)
+        yield (
+            Runs.UNKNOWN,
+            f"The image's MPI is {there}, and that of {cluster.name} is {cluster.mpi}: the same ABI under another name, so that it"
+            f" takes the image's place only where it is bound as {name}.",
+        )
     else:
         yield (
             Runs.NO,
             f"The image's MPI is {there}, and that of {cluster.name} is {cluster.mpi}: their ABIs differ, so it cannot take the image's"
-            " place, and the image runs on one node at most.",
+            " place. Over several nodes the image's own MPI would have to do, if the cluster's launcher can start it (by PMIx or PMI).",
         )
+
+
+def _interface(family: str | None, library: str) -> tuple[str, ...]:
+    """What two libraries must have in common for one to stand in for the other, whatever they are called.
+
+    A cluster's is of no known family: libmpi.so.12 is MPICH's, as Open MPI 1.10 is not described.
+    """
+    return ("mpich",) if library in _OF_MPICH and family != "openmpi" else (family or "openmpi", library)
 
 
 def _host_libraries(facts: ImageFacts, cluster: Cluster) -> _Reasons:
