@@ -5,6 +5,7 @@ With the real client over TLS, on a network of its own; each user has a home tha
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -84,8 +85,9 @@ def test_an_image_is_signed_by_one_and_verified_by_another(machine: Workplace, r
 
 def test_a_project_that_asks_for_signatures_gives_out_nothing_else(machine: Workplace, registry: RoadsteadServer) -> None:
     image, oras = "library://lab/policy/tool:1", f"oras://{registry.host}/lab/policy/tool:1"
-    with home(registry, "write") as author, registry.http() as http:
+    with home(registry, "write") as author, home(registry, "read") as reader, registry.http() as http:
         author.path("it.sif").write_bytes(machine.path("it.sif").read_bytes())
+        by_hash = f"{image.rpartition(':')[0]}:sha256.{hashlib.sha256(author.path('it.sif').read_bytes()).hexdigest()}"
         author.run("apptainer", "push", "-U", "it.sif", image)
         refused = http.put("/api/v2.0/projects/lab/trust", json={"only_signed_sifs": True})
         assert (refused.status_code, refused.json()["errors"][0]["code"]) == (409, "CONFLICT")
@@ -98,7 +100,17 @@ def test_a_project_that_asks_for_signatures_gives_out_nothing_else(machine: Work
         assert http.post("/api/v2.0/projects/lab/trust/keys", json={"fingerprint": key}).status_code == 201
         assert http.put("/api/v2.0/projects/lab/trust", json={"only_signed_sifs": True}).status_code == 200
         try:
-            author.refused("apptainer", "pull", "-U", "back.sif", image)
+            for who, named in ((author, image), (reader, image), (reader, by_hash)):
+                told = who.refused("apptainer", "pull", "back.sif", named)
+                assert "gives out only SIFs that a key which it trusts has signed. This one is not signed. It trusts:" in told
+                assert f"{key.upper()} (ida <ida@example.org>)" in told
+            author.refused("apptainer", "pull", "back.sif", by_hash)
+            # What nobody has signed is pushed all the same, under one more tag and as a file that is new here.
+            author.run("apptainer", "push", "-U", "it.sif", f"{image},again")
+            author.path("note").write_text("changed")
+            author.run("apptainer", "sif", "add", "--datatype", "7", "--groupid", "1", "it.sif", "note")
+            author.run("apptainer", "push", "-U", "it.sif", image)
+            author.refused("apptainer", "pull", "back.sif", image)
             login = {"SINGULARITY_DOCKER_USERNAME": "admin", "SINGULARITY_DOCKER_PASSWORD": registry.admin_password}
             told = author.refused("apptainer", "pull", "back.sif", oras, environment=login)
             assert "This one is not signed" in told
