@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -36,7 +36,7 @@ LONGEST: Final = 64 * 1024
 
 _LONGEST_TOGETHER: Final = 256 * 1024
 _MOST: Final = 64
-_PIECE: Final = 4 * 1024 * 1024
+_PIECE: Final = 8 * 1024 * 1024
 _GROUP: Final = 0xF0000000
 _PARTITION: Final = struct.Struct("<ii")  # File system, use.
 _PRIMARY: Final = int(PartitionType.PRIMARY_SYSTEM)
@@ -96,15 +96,20 @@ class _Fault(Exception):
 async def check_signatures(read: Read, size: int) -> tuple[SignatureFacts, ...]:
     """The signatures of a sound SIF in a file of `size` bytes, with what is wrong with them for these bytes (`fault`).
 
-    Reads every object that is signed, once for each algorithm. At most 64 signatures are looked at.
+    Reads every object that is signed, once, whatever the number of signatures and of their algorithms. At most 64 signatures are looked at.
     """
     container = _Container(read, size)
     await container.open()
     found, together = [], 0
     for entry in [one for one in container.entries if one.kind == DataType.SIGNATURE][:_MOST]:
         together += entry.size
-        found.append(await container.check(entry, kept=together <= _LONGEST_TOGETHER))
-    return tuple(found)
+        found.append(await container.look(entry, kept=together <= _LONGEST_TOGETHER))
+    await container.hash([said for _, signed in found if signed is not None for said in signed.items()])
+    return tuple([facts if signed is None else container.compared(facts, signed) for facts, signed in found])
+
+
+_Objects = Mapping[int, str]
+"""By the identifiers of objects, what a signature says that their digests are."""
 
 
 class _Container:
@@ -125,33 +130,34 @@ class _Container:
         raw = await self._read(table, places * DESCRIPTOR.size)
         self.entries = [_Entry(*fields) for fields in DESCRIPTOR.iter_unpack(raw) if fields[1]]
 
-    async def check(self, signature: _Entry, *, kept: bool) -> SignatureFacts:
-        """One signature. What is too long to be `kept` is not judged."""
+    async def look(self, signature: _Entry, *, kept: bool) -> tuple[SignatureFacts, _Objects | None]:
+        """One signature, and the objects that are to be compared with it; None where it is judged. What is too long to be `kept` is not
+        looked at."""
         hashed, fingerprint = struct.unpack_from("<i20s", signature.detail)
         key = fingerprint.hex().upper() if any(fingerprint) else None
         name = {1: "sha256", 2: "sha384", 3: "sha512", 4: "blake2s", 5: "blake2b"}.get(hashed, str(hashed))
         group = signature.link & ~_GROUP if signature.link & _GROUP == _GROUP else None
         if signature.size > LONGEST or not kept:
-            return SignatureFacts(name, key, group=group, fault="It is too long to be looked at.")
+            return SignatureFacts(name, key, group=group, fault="It is too long to be looked at."), None
         message = await self._read(signature.offset, signature.size)
         kind = _kind(message)
         if kind is None:
-            return SignatureFacts(name, key, group=group)
+            return SignatureFacts(name, key, group=group), None
         try:
             text, signed = message.decode(), _signed(_payload(message) if kind == "pgp" else _wrapped(message).payload)
-            await self._compare(signed, group)
+            objects = self._compare(signed, group)
         except (_Fault, UnicodeDecodeError) as fault:
             reason = str(fault) if isinstance(fault, _Fault) else "It is no text."
-            return SignatureFacts(name, key, group=group, kind=kind, fault=reason)
-        return SignatureFacts(name, key, group=group, kind=kind, message=text, primary=self._holds_root(group))
+            return SignatureFacts(name, key, group=group, kind=kind, fault=reason), None
+        return SignatureFacts(name, key, group=group, kind=kind, message=text, primary=self._holds_root(group)), objects
 
     def _holds_root(self, group: int | None) -> bool:
         """Whether the root file system that would run is in the group. Of several none is known to be it."""
         roots = [one for one in self.entries if one.kind == DataType.PARTITION and _PARTITION.unpack_from(one.detail)[1] == _PRIMARY]
         return len(roots) == 1 and roots[0].group & ~_GROUP == group
 
-    async def _compare(self, signed: _Signed, group: int | None) -> None:
-        """Return if all objects of the group, and the header, are what was signed. Raises _Fault."""
+    def _compare(self, signed: _Signed, group: int | None) -> _Objects:
+        """The objects of the group, if they are those that were signed, and header and descriptors are what was. Raises _Fault."""
         members = [one for one in self.entries if one.group & ~_GROUP == group and one.kind != DataType.SIGNATURE]
         if group is None or not members:
             raise _Fault("It signs no group of objects.")
@@ -163,23 +169,45 @@ class _Container:
         for one in members:
             said = covered[one.identifier]
             self._require(said.descriptor_digest, one.protected(least), f"the descriptor of object {one.identifier}")
-            if await self._digest(_algorithm(said.object_digest), one) != said.object_digest:
-                raise _Fault(f"Object {one.identifier} is not what was signed.")
+            _algorithm(said.object_digest)
+        return {one.identifier: covered[one.identifier].object_digest for one in members}
 
     def _require(self, digest: str, content: bytes, what: str) -> None:
         algorithm = _algorithm(digest)
         if f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}" != digest:
             raise _Fault(f"{what[0].upper()}{what[1:]} is not what was signed.")
 
-    async def _digest(self, algorithm: str, entry: _Entry) -> str:
-        known = self._digests.get((algorithm, entry.identifier))
-        if known is None:
-            hasher = hashlib.new(algorithm)
-            for offset in range(entry.offset, entry.offset + entry.size, _PIECE):
-                piece = await self._read(offset, min(_PIECE, entry.offset + entry.size - offset))
-                await asyncio.to_thread(hasher.update, piece)
-            known = self._digests[algorithm, entry.identifier] = f"{algorithm}:{hasher.hexdigest()}"
-        return known
+    async def hash(self, wanted: Iterable[tuple[int, str]]) -> None:
+        """Learn the digests that objects have by the algorithms of those that are said of them: each is read once."""
+        algorithms: dict[int, set[str]] = {}
+        for identifier, digest in wanted:
+            algorithms.setdefault(identifier, set()).add(_algorithm(digest))
+        for entry in self.entries:
+            if entry.identifier in algorithms:
+                hashers = {algorithm: hashlib.new(algorithm) for algorithm in algorithms[entry.identifier]}
+                await self._feed(entry, tuple(hashers.values()))
+                self._digests |= {(algorithm, entry.identifier): f"{algorithm}:{one.hexdigest()}" for algorithm, one in hashers.items()}
+
+    async def _feed(self, entry: _Entry, hashers: Sequence[hashlib._Hash]) -> None:
+        """All of an object's bytes; while a piece is hashed the next one is read."""
+        end = entry.offset + entry.size
+        piece = b""
+        for offset in range(entry.offset, end, _PIECE):
+            piece, _ = await asyncio.gather(self._read(offset, min(_PIECE, end - offset)), asyncio.to_thread(_update, hashers, piece))
+        await asyncio.to_thread(_update, hashers, piece)
+
+    def compared(self, facts: SignatureFacts, objects: _Objects) -> SignatureFacts:
+        """A signature as it is worth once the objects are hashed."""
+        for identifier, said in objects.items():
+            if self._digests[_algorithm(said), identifier] != said:
+                fault = f"Object {identifier} is not what was signed."
+                return msgspec.structs.replace(facts, message=None, primary=False, fault=fault)
+        return facts
+
+
+def _update(hashers: Iterable[hashlib._Hash], piece: bytes) -> None:
+    for hasher in hashers:
+        hasher.update(piece)
 
 
 def _kind(message: bytes) -> str | None:

@@ -17,6 +17,7 @@ from pysequoia import SignatureMode, Tsk
 from pysequoia import sign as sequoia_sign
 
 from roadstead.access.verdicts import State, Verdict
+from roadstead.sif import signatures
 from roadstead.sif.facts import SignatureFacts
 from roadstead.sif.format import DataType, HashType, Object, Signature
 from roadstead.sif.signatures import LONGEST, check_signatures, judge
@@ -95,6 +96,47 @@ async def test_a_signature_by_an_unknown_key() -> None:
     found = await check(signed())
     assert judged(found).state == judged(found, public(OTHER)).state == State.UNKNOWN_KEY
     assert judged(found, b"rubbish").state == State.UNKNOWN_KEY
+
+
+async def test_every_object_is_read_once_whatever_signs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signatures, "_PIECE", 1000)
+    plain = container(list(OBJECTS))
+    several = []
+    for algorithm in ("sha256", "sha384", "sha512", "sha256"):
+        detail = Signature(HashType.SHA256, bytes.fromhex(PAIR.extract_certificate().fingerprint))
+        entity = Object(DataType.SIGNATURE, group=0, link=1, link_to_group=True, detail=detail)
+        several.append((entity, clear_signed(json.dumps(metadata(plain, len(OBJECTS), algorithm)))))
+    data = container([*OBJECTS, *several])
+    pieces: list[tuple[int, int]] = []
+
+    async def read(offset: int, length: int) -> bytes:
+        pieces.append((offset, length))
+        return data[offset : offset + length]
+
+    found = await check_signatures(read, len(data))
+    assert [(one.fault, one.primary) for one in found] == [(None, True)] * 4
+    assert all(judged(one, public(PAIR)).state is State.VALID for one in found)
+    (at,) = [at for at in range(len(data)) if data.startswith(squashfs(), at)]
+    of_root = [(offset, length) for offset, length in pieces if offset + length > at and offset < at + len(squashfs())]
+    assert sum(length for _, length in of_root) == len(squashfs())
+    assert max(length for _, length in of_root) == 1000
+
+
+async def test_one_signature_that_does_not_fit_spoils_no_other() -> None:
+    plain = container(list(OBJECTS))
+    good = metadata(plain, len(OBJECTS))
+    wrong = json.loads(json.dumps(good))
+    wrong["objects"][2]["objectDigest"] = good["objects"][1]["objectDigest"]
+    detail = Signature(HashType.SHA256, bytes.fromhex(PAIR.extract_certificate().fingerprint))
+    entity = Object(DataType.SIGNATURE, group=0, link=1, link_to_group=True, detail=detail)
+    data = container([*OBJECTS, *((entity, clear_signed(json.dumps(said))) for said in (wrong, good))])
+
+    async def read(offset: int, length: int) -> bytes:
+        return data[offset : offset + length]
+
+    first, second = await check_signatures(read, len(data))
+    assert (first.fault, first.message, first.primary) == ("Object 3 is not what was signed.", None, False)
+    assert (second.fault, second.primary) == (None, True)
 
 
 async def test_a_signature_by_a_key_that_was_revoked() -> None:
