@@ -1,8 +1,9 @@
 """The gate before pulls from projects that give out only SIFs, or images, which a key that they trust has signed.
 
 What counts is a signature that is valid at this moment, by a trusted key that is neither revoked nor expired; in a SIF, over the group of
-objects in which the root file system is: a signature of something else in the file says nothing of what would run. What this registry
-made stands for what it was made of: whichever form somebody asks for, it is what was pushed that somebody has signed.
+objects in which the root file system is: a signature of something else in the file says nothing of what would run. What a SIF is, its
+bytes say, not its media type, and its file goes out by its own digest on the same terms. What this registry made stands for what it was
+made of: whichever form somebody asks for, it is what was pushed that somebody has signed.
 """
 
 from __future__ import annotations
