@@ -60,6 +60,19 @@ def of_file(connection: Connection, repository_id: int, file: Digest, limit: int
     return [Digest(found) for found in connection.execute(statement).scalars()]
 
 
+def of_absent_file(connection: Connection, repository_id: int, file: Digest, limit: int) -> list[Digest]:
+    """As `of_file`, of one that is kept nowhere any more, such as what was derived and has been evicted."""
+    gone = (manifest_references.c.content_id.is_(None), manifest_references.c.digest == file, manifest_references.c.role == "layer")
+    statement = (
+        select(manifests.c.digest)
+        .join_from(manifest_references, manifests, manifests.c.id == manifest_references.c.manifest_id)
+        .where(*gone, manifests.c.repository_id == repository_id, _LIVE)
+        .order_by(manifests.c.pushed_at.desc(), manifests.c.id.desc())
+        .limit(limit)
+    )
+    return [Digest(found) for found in connection.execute(statement).scalars()]
+
+
 def said(connection: Connection, file: Digest) -> SaidRow:
     """What the SIF of these bytes says of itself; empty where nothing is known of it."""
     statement = select(sif_facts.c.facts).join_from(digests, sif_facts, sif_facts.c.content_id == digests.c.content_id)

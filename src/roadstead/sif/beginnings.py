@@ -66,17 +66,17 @@ class Beginnings:
         self._images = images
         self._known: dict[Digest, Kind] = {}
 
-    async def kind(self, repository_id: int, digest: Digest) -> Kind:
-        """What a blob is. What the repository does not have, or an empty blob, is nothing."""
+    async def kind(self, repository_id: int, digest: Digest) -> Kind | None:
+        """What a blob is; None of what the repository does not have."""
         known = self._known.get(digest)
         if known is not None:
             return known
         beginning = await self._images.beginning(repository_id, digest, _READ)
-        found = Kind.OTHER if beginning is None else kind_of(beginning)
-        if beginning is not None:
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            self._known[digest] = found
+        if beginning is None:
+            return None
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        found = self._known[digest] = kind_of(beginning)
         return found
 
 

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Final
 
 import msgspec
+from sqlalchemy import Connection
 
 from roadstead.access.actor import Action, Actor
 from roadstead.access.clock import Clock
@@ -98,25 +99,45 @@ class SignedOnly:
         kind = await self._beginnings.kind(place.repository_id, digest)
         if kind is Kind.OTHER or self._out.get((place.repository_id, digest), _NEVER) > self._clock():
             return
-        missing = await self._blob_missing(name, place.repository_id, digest)
+        missing = await self._file_missing(name, place.repository_id, digest, kind)
         if missing is None:
-            if len(self._out) >= _REMEMBERED:
-                self._out.clear()
-            self._out[place.repository_id, digest] = self._clock() + _REMEMBERED_FOR
+            if kind is not None:
+                self._remember(place.repository_id, digest)
             return
         project = Project(place.project_id, place.project_name, place.public)
         if not await self._may_push(actor, name, project):
             raise await self._refusal(project, missing, sifs=True, images=False)
 
-    async def _blob_missing(self, name: RepositoryName, repository_id: int, digest: Digest) -> _Missing | None:
-        named = await self._database.read(partial(sifs.of_file, repository_id=repository_id, file=digest, limit=_NAMING))
-        missing = _Missing("No image here names it.")
-        for each in named:
-            row = await self._manifests.by_digest(name, each)
-            found = None if row is None else await self._missing(name, row, _GENERATIONS)
-            if row is not None and found is None:
+    def _remember(self, repository_id: int, digest: Digest) -> None:
+        if len(self._out) >= _REMEMBERED:
+            self._out.clear()
+        self._out[repository_id, digest] = self._clock() + _REMEMBERED_FOR
+
+    async def _file_missing(self, name: RepositoryName, repository_id: int, digest: Digest, kind: Kind | None) -> _Missing | None:
+        """What keeps in a file that could be run; or one that is not here (None) and might be made again, if it is called a SIF."""
+
+        def work(connection: Connection) -> list[Digest]:
+            kept = sifs.of_file(connection, repository_id, digest, _NAMING)
+            return kept + sifs.of_absent_file(connection, repository_id, digest, _NAMING)
+
+        rows = await self._rows(name, await self._database.read(work))
+        if kind is None:
+            rows = [row for row in rows if _is_sif(row)]
+        elif not rows:
+            return _Missing("No image here names it.")
+        return await self._best(name, rows)
+
+    async def _rows(self, name: RepositoryName, named: Sequence[Digest]) -> list[ManifestRow]:
+        found = [await self._manifests.by_digest(name, each) for each in named]
+        return [row for row in found if row is not None]
+
+    async def _best(self, name: RepositoryName, rows: Sequence[ManifestRow]) -> _Missing | None:
+        """None if one of the manifests goes out, or there is none; else what keeps in the last."""
+        missing = None
+        for row in rows:
+            missing = await self._missing(name, row, _GENERATIONS)
+            if missing is None:
                 return None
-            missing = found or missing
         return missing
 
     async def _is_signable(self, reference: Reference, row: ManifestRow) -> bool:

@@ -13,14 +13,16 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from pysequoia import Tsk
+from sqlalchemy import update
 
 from roadstead.access.actor import ANONYMOUS, Actor
 from roadstead.access.openpgp_keys import OpenPgpKeys
 from roadstead.access.public_keys import parse
 from roadstead.content.memory import MemoryStore
-from roadstead.errors import Conflict, GateRefused, Unauthenticated
+from roadstead.errors import BlobUnknown, Conflict, GateRefused, Unauthenticated
 from roadstead.metadata.database import Database
 from roadstead.metadata.repositories import RepositorySelects
+from roadstead.metadata.schema import manifest_references
 from roadstead.oci import media_type
 from roadstead.oci.digest import Digest
 from roadstead.oci.reference import Reference, TagName
@@ -246,6 +248,29 @@ async def test_the_sif_of_a_signed_image_is_a_signed_sif(strict: Registry, admin
     await refusal(strict, made)
     await push_image(strict, admin, APP, cosign_bundle(IT, KEY))
     assert await goes_out(strict, made)
+
+
+async def test_the_file_of_a_sif_that_was_made_goes_out_with_it_also_if_it_has_to_be_made_again(
+    strict: Registry, database: Database, admin: Actor, derive: Derive
+) -> None:
+    await strict.trust.require(admin, PROJECT, sifs=True, images=False)
+    await push_image(strict, admin, APP, IT, "latest")
+    await derive(IT, UNSIGNED_SIF)
+    file = UNSIGNED_SIF.blobs[1].digest
+
+    async def refused() -> None:
+        with pytest.raises(GateRefused, match="that image has no signature that counts"):
+            await strict.blobs.open(ANONYMOUS, APP, file)
+
+    await refused()
+    await strict.blobs.delete(admin, APP, file)  # as it is evicted
+    await refused()
+    gone = update(manifest_references).where(manifest_references.c.digest == file).values(content_id=None)
+    await database.write(lambda connection: connection.execute(gone))  # as it is collected
+    await refused()
+    await push_image(strict, admin, APP, cosign_bundle(IT, KEY))
+    with pytest.raises(BlobUnknown):  # nothing here makes it again
+        await strict.blobs.open(ANONYMOUS, APP, file)
 
 
 async def test_sifs_are_not_asked_but_images_that_are_made_of_them_are(strict: Registry, admin: Actor, derive: Derive) -> None:
