@@ -16,6 +16,7 @@ from pysequoia import ArmorKind, Cert, Sig, armor
 from pysequoia import verify as sequoia_verify
 from pysequoia.packet import Packet, PacketPile, Tag
 
+from roadstead.access import openpgp_packets as packets
 from roadstead.errors import InvalidInput, TooLarge
 
 _T = TypeVar("_T")
@@ -25,7 +26,26 @@ LARGEST: Final = 64 * 1024
 
 MOST_USER_IDS: Final = 32
 _MOST_PACKETS: Final = 256
+_ALLOWED: Final = frozenset(
+    {
+        packets.PUBLIC_KEY,
+        packets.PUBLIC_SUBKEY,
+        packets.USER_ID,
+        packets.USER_ATTRIBUTE,
+        packets.SIGNATURE,
+        packets.TRUST,
+        packets.MARKER,
+        packets.PADDING,
+    }
+)
+"""What a public key is made of (RFC 9580 §10.1); in particular nothing that is compressed."""
+
 _RSA: Final = frozenset({1, 2, 3})
+_LIMITS: Final = {**dict.fromkeys(_RSA, (16384, 64)), 17: (4096, 512, 4096, 4096)}
+"""Bits of the numbers of RSA (modulus, exponent) and DSA (p, q, g, y): larger ones take seconds to verify. Curves have their sizes."""
+
+_CLEAR_SIGNED: Final = b"-----BEGIN PGP SIGNED MESSAGE-----"
+_SIGNATURE: Final = b"\n-----BEGIN PGP SIGNATURE-----"
 _BITS: Final = {22: 255, 25: 255, 27: 255, 28: 448}
 """Bits of the algorithms that have one size (RFC 9580 §9.1); what is neither here nor RSA is told as 0."""
 
@@ -62,11 +82,10 @@ def parse(text: bytes) -> Certificate:
     """Read one key, armoured or binary. Raises InvalidInput for what is none, TooLarge for one beyond the bounds."""
     if len(text) > 2 * LARGEST:
         raise TooLarge(f"The key is too large: a key may have {LARGEST // 1024} KiB.")
+    binary = _without_armor(text)
+    _check_packets(binary)
     with _reading():
-        packets = list(PacketPile.from_bytes(text))
-    _check_packets(packets)
-    with _reading():
-        found = Cert.split_bytes(text)
+        found = Cert.split_bytes(binary)
     if len(found) != 1:
         raise InvalidInput("Push one key at a time.")
     return _described(found[0])
@@ -76,8 +95,8 @@ def merge(old: bytes, new: bytes) -> Certificate:
     """One key of two states of it: what either has, so that a revocation stays. Raises as `parse` does."""
     with _reading():
         merged = Cert.from_bytes(old).merge(Cert.from_bytes(new))
-        packets = list(PacketPile.from_bytes(bytes(merged)))
-    _check_packets(packets)
+        binary = bytes(merged)
+    _check_packets(binary)
     return _described(merged)
 
 
@@ -86,45 +105,93 @@ def verify(message: bytes, certificate: bytes) -> bytes | None:
     with _reading():
         cert = Cert.from_bytes(certificate)
     try:
+        text, signatures = _clear_signed(message)
         with _reading():
-            return sequoia_verify(message, lambda _ids: [cert]).bytes
+            return sequoia_verify(text + b"\n" + armor(signatures, ArmorKind.Signature).encode(), lambda _ids: [cert]).bytes
     except InvalidInput:
         return None
 
 
 def signature_time(message: bytes) -> datetime | None:
     """When the signature of a clear-signed message says that it was made."""
-    _, begin, rest = message.partition(b"-----BEGIN PGP SIGNATURE-----")
     try:
+        _, signatures = _clear_signed(message)
         with _reading():
-            return Sig.from_bytes(begin + rest).created
+            return Sig.from_bytes(signatures).created
     except InvalidInput:
         return None
 
 
-def _check_packets(packets: list[Packet]) -> None:
-    tags = [packet.tag for packet in packets]
-    if Tag.SecretKey in tags or Tag.SecretSubkey in tags:
-        raise InvalidInput("This is a private key, which nobody else may have: consider it lost, and push the public key of a new one.")
-    if not tags or tags[0] != Tag.PublicKey:
+def _clear_signed(message: bytes) -> tuple[bytes, bytes]:
+    """A clear-signed message (RFC 9580 §7) up to its signatures, and those: nothing else is in their armour. Raises InvalidInput."""
+    text, begin, armored_signatures = message.partition(_SIGNATURE)
+    if not text.startswith(_CLEAR_SIGNED) or b"-----BEGIN PGP " in text[len(_CLEAR_SIGNED) :]:
+        raise InvalidInput("This is no clear-signed message.")
+    found = packets.unarmored(begin.lstrip() + armored_signatures)
+    if found is None:
+        raise InvalidInput("This message has no signature.")
+    if any(packet.tag != packets.SIGNATURE for packet in packets.walk(found[1])):
+        raise InvalidInput("What should be a signature is something else.")
+    return text, found[1]
+
+
+def _without_armor(text: bytes) -> bytes:
+    found = packets.unarmored(text)
+    if found is None:
+        return text
+    kind, binary = found
+    if kind == "PRIVATE KEY BLOCK":
+        raise _private()
+    if kind != "PUBLIC KEY BLOCK":
+        raise InvalidInput(f"This is not an OpenPGP public key, but a {kind.lower()}.")
+    return binary
+
+
+def _check_packets(binary: bytes) -> None:
+    """Everything that can be said before a byte is unpacked or a signature verified."""
+    found = list(packets.walk(binary))
+    tags = [packet.tag for packet in found]
+    if packets.SECRET_KEY in tags or packets.SECRET_SUBKEY in tags:
+        raise _private()
+    if not tags or tags[0] != packets.PUBLIC_KEY or not _ALLOWED.issuperset(tags):
         raise InvalidInput("This is not an OpenPGP public key.")
-    if tags.count(Tag.UserID) > MOST_USER_IDS:
-        raise TooLarge(f"The key has {tags.count(Tag.UserID)} user ids; {MOST_USER_IDS} are accepted.")
+    if tags.count(packets.USER_ID) > MOST_USER_IDS:
+        raise TooLarge(f"The key has {tags.count(packets.USER_ID)} user ids; {MOST_USER_IDS} are accepted.")
     if len(tags) > _MOST_PACKETS:
         raise TooLarge(f"The key has {len(tags)} packets; {_MOST_PACKETS} are accepted. Push it without the signatures of others.")
+    if len(binary) > LARGEST:
+        raise TooLarge(f"The key is too large: it has {len(binary)} bytes, and {LARGEST} are accepted.")
+    for packet in found:
+        if packet.tag in (packets.PUBLIC_KEY, packets.PUBLIC_SUBKEY):
+            _check_numbers(packet.body)
+
+
+def _check_numbers(body: bytes) -> None:
+    """Refuse a key whose numbers are beyond the bounds of its algorithm (RFC 9580 §5.5.2)."""
+    if len(body) < 6:
+        raise InvalidInput("This is not an OpenPGP public key, or it is damaged.")
+    at = 10 if body[0] == 6 else 6
+    for most in _LIMITS.get(body[5], ()):
+        bits, at = packets.number(body, at)
+        if bits > most:
+            raise InvalidInput(f"The key has a number of {bits} bits where {most} are accepted.")
+
+
+def _private() -> InvalidInput:
+    return InvalidInput("This is a private key, which nobody else may have: consider it lost, and push the public key of a new one.")
 
 
 def _described(cert: Cert) -> Certificate:
     with _reading():
         binary = bytes(cert)
-        packets = list(PacketPile.from_bytes(binary))
-        primary, *_ = packets
-        keys = [packet for packet in packets if packet.tag in (Tag.PublicKey, Tag.PublicSubkey)]
-        named = [packet for packet in packets if packet.tag == Tag.UserID]
+        pile = list(PacketPile.from_bytes(binary))  # only what has been walked through before
+        primary, *_ = pile
+        keys = [packet for packet in pile if packet.tag in (Tag.PublicKey, Tag.PublicSubkey)]
+        named = [packet for packet in pile if packet.tag == Tag.UserID]
         # Of a key that is revoked or has expired, Sequoia tells no user ids any more; people look for it all the same.
         user_ids = [str(one) for one in cert.user_ids] or [packet.user_id or "" for packet in named]
         algorithm, bits = _algorithm(primary)
-        certificate = Certificate(
+        return Certificate(
             binary=binary,
             fingerprint=cert.fingerprint.lower(),
             handles=tuple(sorted({handle for key in keys for handle in _handles(key)})),
@@ -136,9 +203,6 @@ def _described(cert: Cert) -> Certificate:
             user_ids=tuple(_plain(one) for one in user_ids),
             addresses=frozenset(address.lower() for packet in named for address in _addresses(packet)),
         )
-    if len(binary) > LARGEST:
-        raise TooLarge(f"The key is too large: it has {len(binary)} bytes, and {LARGEST} are accepted.")
-    return certificate
 
 
 def _handles(key: Packet) -> Iterator[str]:
