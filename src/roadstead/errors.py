@@ -21,7 +21,8 @@ more precise to say. Doors translate classes, never messages: each door has one 
     │   ├── TooManyTags
     │   └── ImageTooLarge
     ├── Conflict                     it is there already, or is still in use
-    │   └── InUse                    something else must go first
+    │   ├── InUse                    something else must go first
+    │   └── TagMoved                 a tag does not stand any more for what it stood for
     ├── DigestMismatch               the content is not what its digest says
     ├── SizeMismatch                 fewer or more bytes came than were announced
     ├── OutOfOrder                   a chunk does not begin where the upload stands
@@ -140,6 +141,10 @@ class Conflict(RoadsteadError):
 
 class InUse(Conflict):
     """It is still in use: delete first what it holds."""
+
+
+class TagMoved(Conflict):
+    """The tag is being changed by somebody else at this moment; try again."""
 
 
 class DigestMismatch(RoadsteadError):

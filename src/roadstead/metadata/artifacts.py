@@ -338,6 +338,16 @@ def is_named(connection: Connection, repository_id: int, manifest_id: int) -> bo
 Named = dict[int, Digest]
 
 
+def untagged_indexes_of(connection: Connection, repository_id: int, digest: Digest, limit: int) -> list[tuple[Digest, bytes]]:
+    """Live indexes of the repository that name a manifest and have no tag: their digests and their exact bytes, the newest first."""
+    named = select(manifest_references.c.manifest_id).where(
+        manifest_references.c.digest == digest, manifest_references.c.role == "manifest", manifest_references.c.content_id.is_(None)
+    )
+    lonely = (manifests.c.repository_id == repository_id, _LIVE, manifests.c.id.in_(named), ~_tagged([repository_id]))
+    rows = select(manifests.c.digest, manifests.c.content).where(*lonely).order_by(manifests.c.id.desc()).limit(limit)
+    return [(Digest(row[0]), row[1]) for row in connection.execute(rows)]
+
+
 def dependents(connection: Connection, repository_id: int, manifest_id: int, digest: Digest) -> tuple[Named, Named]:
     """What speaks about a manifest, and what it names as an index: id → digest of live manifests of the repository."""
     speaking = _speaking(repository_id, {manifest_id: digest}).c

@@ -142,7 +142,7 @@ def point(
     old = None
     # The loop turns a second time only if the tag is deleted by somebody else between the two statements.
     while not insert_new(connection, tags, {"repository_id": repository_id, "name": name, "created_at": now, **stamp}):
-        if (present := _locked(connection, repository_id, name)) is not None:
+        if (present := locked(connection, repository_id, name)) is not None:
             connection.execute(_MOVE, {"the_id": present.id, **stamp})
             old = present.digest
             break
@@ -151,7 +151,8 @@ def point(
     return old
 
 
-def _locked(connection: Connection, repository_id: int, name: TagName) -> TagRow | None:
+def locked(connection: Connection, repository_id: int, name: TagName) -> TagRow | None:
+    """The live tag of that name, which nobody else changes until the transaction ends."""
     row = connection.execute(_LOCKED, {"repository_id": repository_id, "name": name}).first()
     return row and _row(row)
 

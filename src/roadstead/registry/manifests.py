@@ -15,7 +15,7 @@ from roadstead.access.audit import Operation, ResourceType, audited
 from roadstead.access.clock import Clock
 from roadstead.access.policy import Project
 from roadstead.access.rights import Rights
-from roadstead.errors import Conflict, DigestMismatch, InUse, ManifestUnknown, ReferenceMissing, TooManyTags
+from roadstead.errors import Conflict, DigestMismatch, InUse, ManifestUnknown, ReferenceMissing, TagMoved, TooManyTags
 from roadstead.metadata import artifacts, audit, contents, derived, events, manifests, repositories, tags
 from roadstead.metadata.audit import NewAudit
 from roadstead.metadata.database import Database
@@ -44,6 +44,12 @@ class Pushed(msgspec.Struct, frozen=True):
     tags: tuple[TagName, ...]
 
 
+class Standing(msgspec.Struct, frozen=True):
+    """What a tag stood for when it was looked at: the digest of a manifest, None where there was no such tag."""
+
+    digest: Digest | None
+
+
 class _Push(msgspec.Struct, frozen=True):
     """A push that has passed its checks, ready to be recorded."""
 
@@ -54,6 +60,7 @@ class _Push(msgspec.Struct, frozen=True):
     manifest: Manifest
     content: bytes
     tags: tuple[TagName, ...]
+    standing: Standing | None
 
 
 class Manifests:
@@ -121,11 +128,12 @@ class Manifests:
         content: bytes,
         content_type: str | None,
         also_tag: Sequence[TagName] = (),
+        standing: Standing | None = None,
     ) -> Pushed:
-        """Record a manifest and let its tags point to it, all or nothing.
+        """Record a manifest and let its tags point to it, all or nothing. With `standing`, only if the tags stand for just that until then.
 
-        Raises InvalidManifest, ManifestTooLarge, TooManyTags, DigestMismatch, ReferenceMissing, GateRefused, InvalidSif, QuotaExceeded
-        (content that was freed counts again) and what `locate` raises.
+        Raises TagMoved where they do not, InvalidManifest, ManifestTooLarge, TooManyTags, DigestMismatch, ReferenceMissing, GateRefused,
+        InvalidSif, QuotaExceeded (content that was freed counts again) and what `locate` raises.
         """
         place = await self._repositories.locate(actor, name, Action.PUSH)
         if len(also_tag) > TAGS_LIMIT:
@@ -135,7 +143,7 @@ class Manifests:
         if self._seams.push_gate is not None:
             await self._seams.push_gate.check(actor, place, name, manifest, content)
         named = () if isinstance(reference, Digest) else (reference,)
-        push = _Push(actor, name, place, digest, manifest, content, tuple(dict.fromkeys((*named, *also_tag))))
+        push = _Push(actor, name, place, digest, manifest, content, tuple(dict.fromkeys((*named, *also_tag))), standing)
         try:
             await self._database.write(partial(self._record, push))
         except IntegrityError:
@@ -167,6 +175,8 @@ class Manifests:
         said = [_audited(push.actor, now, Operation.PUSH, push.name, push.digest, place, push.manifest.media_type)]
         for tag in push.tags:
             old = tags.point(connection, repository_id, tag, manifest_id, push.digest, account_id, now)
+            if push.standing is not None and old != push.standing.digest:
+                raise TagMoved
             if old != push.digest:
                 log.append(happened("tag.pointed", manifest_id=manifest_id, tag=str(tag), old_digest=old, new_digest=str(push.digest)))
                 action, detail = (Operation.UPDATE, f"from {old} to {push.digest}") if old else (Operation.CREATE, f"to {push.digest}")
@@ -206,8 +216,11 @@ class Manifests:
                 raise _reference_missing(absent)
         return references_of(manifest, seen)
 
-    async def delete(self, actor: Actor, name: RepositoryName, reference: Reference) -> None:
-        """Delete a manifest and the tags that point to it, or one tag alone. Raises ManifestUnknown and what `locate` raises."""
+    async def delete(self, actor: Actor, name: RepositoryName, reference: Reference, standing: Standing | None = None) -> None:
+        """Delete a manifest and the tags that point to it, or one tag alone, with `standing` only if it stands for just that.
+
+        Raises TagMoved where it does not, ManifestUnknown and what `locate` raises.
+        """
         place = await self._repositories.locate(actor, name, Action.DELETE)
         repository_id = place.repository_id
         if repository_id is None:
@@ -215,7 +228,7 @@ class Manifests:
         if isinstance(reference, Digest):
             work = partial(self._delete_manifest, actor, name, place, repository_id, reference)
         else:
-            work = partial(self._delete_tag, actor, name, place, repository_id, reference)
+            work = partial(self._delete_tag, actor, name, place, repository_id, reference, standing=standing)
         if not await self._database.write(work):
             raise unknown(name, reference)
 
@@ -236,9 +249,18 @@ class Manifests:
         return True
 
     def _delete_tag(
-        self, actor: Actor, name: RepositoryName, place: PlaceRow, repository_id: int, tag_name: TagName, connection: Connection
+        self,
+        actor: Actor,
+        name: RepositoryName,
+        place: PlaceRow,
+        repository_id: int,
+        tag_name: TagName,
+        connection: Connection,
+        standing: Standing | None = None,
     ) -> bool:
-        tag = tags.find(connection, repository_id, tag_name)
+        tag = (tags.find if standing is None else tags.locked)(connection, repository_id, tag_name)
+        if standing is not None and (tag and tag.digest) != standing.digest:
+            raise TagMoved
         if tag is None or not tags.remove(connection, repository_id, tag, actor.account_id, self._clock()):
             return False
         events.add(

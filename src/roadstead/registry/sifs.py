@@ -5,9 +5,10 @@ A tag stands for one SIF, or for an index of several of which each is for anothe
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -18,14 +19,16 @@ from roadstead.errors import (
     GateRefused,
     InUse,
     InvalidInput,
+    InvalidManifest,
     InvalidTag,
     ManifestUnknown,
     NotConvertible,
     OutOfOrder,
     ReferenceMissing,
     Refused,
+    TagMoved,
 )
-from roadstead.metadata import sifs, tags
+from roadstead.metadata import artifacts, sifs, tags
 from roadstead.metadata.database import Database
 from roadstead.metadata.manifests import ManifestRow
 from roadstead.metadata.sifs import FoundRow
@@ -36,17 +39,20 @@ from roadstead.oci.manifest import index_of, parse_manifest
 from roadstead.oci.reference import TAG_LIMIT, Reference, RepositoryName, TagName
 from roadstead.oci.sif_manifest import EMPTY_CONFIG, sif_layer, sif_manifest
 from roadstead.registry.blobs import Blobs
-from roadstead.registry.manifests import Manifests, unknown
+from roadstead.registry.manifests import Manifests, Standing, unknown
 from roadstead.registry.pulls import PullCounter
 from roadstead.registry.repositories import Repositories
 from roadstead.registry.uploads import Body, Uploads
+
+_T = TypeVar("_T")
 
 _CONVERTED: Final = ".sif"  # behind a tag: the SIF that is made of it
 _SAME_FILE: Final = 10
 _TAGS_LISTED: Final = 100
 _FOUND: Final = 100
 _PARTS: Final = 32
-_ATTEMPTS: Final = 5
+_ATTEMPTS: Final = 10
+_OLD_INDEXES: Final = 100
 
 
 class SifImage(msgspec.Struct, frozen=True):
@@ -69,6 +75,13 @@ class _Given(msgspec.Struct, frozen=True):
     row: ManifestRow
     layer: Descriptor
     architecture: str | None
+
+
+class _Present(msgspec.Struct, frozen=True):
+    """What a tag stands for at one moment, and the SIFs that this is: none, one, or one for each of several architectures."""
+
+    standing: Standing
+    several: Sequence[_Given] = ()
 
 
 class Sifs:
@@ -257,41 +270,44 @@ class Sifs:
         if not _is_for(given.architecture, architecture):
             raise InvalidInput(f"The image says that it is for {given.architecture}, and is tagged for {architecture}.")
         mine = _Given(given.row, given.layer, architecture or given.architecture)
-        for _ in range(_ATTEMPTS):
-            others = [] if architecture is None else await self._others(actor, name, tag, mine)
-            await self._point(actor, name, tag, [mine, *others])
-            # Who tags for another architecture at the same time may have replaced this: then both are joined.
-            if architecture is None or mine.row.digest in await self._tagged(actor, name, tag):
-                return
-        raise OutOfOrder(f"The tag {tag!s} is being changed by others all the time; try again.")
+        if architecture is None:
+            await self._point(actor, name, tag, [mine])
+            return
+        await _until_it_stands(partial(self._join, actor, name, tag, mine))
 
-    async def _others(self, actor: Actor, name: RepositoryName, tag: TagName, mine: _Given) -> list[_Given]:
-        """What a tag has for other architectures, which are known."""
-        return [one for one in await self._present(actor, name, tag) if one.architecture not in (None, mine.architecture)]
+    async def _join(self, actor: Actor, name: RepositoryName, tag: TagName, mine: _Given) -> None:
+        """Let a tag stand for a SIF, and for those that it has for other architectures now. Raises TagMoved, ReferenceMissing."""
+        present = await self._present(actor, name, tag)
+        others = [one for one in present.several if one.architecture not in (None, mine.architecture)]
+        await self._point(actor, name, tag, [mine, *others], present.standing)
 
-    async def _tagged(self, actor: Actor, name: RepositoryName, tag: TagName) -> set[Digest]:
-        return {one.row.digest for one in await self._present(actor, name, tag)}
-
-    async def _present(self, actor: Actor, name: RepositoryName, tag: TagName) -> list[_Given]:
-        """The SIFs that a tag stands for: none, one, or one for each of several architectures. What could be made for it does not count."""
+    async def _present(self, actor: Actor, name: RepositoryName, tag: TagName) -> _Present:
+        """What a tag stands for. What could be made for it does not count."""
         repository_id = (await self._repositories.locate(actor, name, Action.PULL)).repository_id
-        if repository_id is None or await self._database.read(lambda connection: tags.find(connection, repository_id, tag)) is None:
-            return []
+        if repository_id is None:
+            return _Present(Standing(None))
+        found = await self._database.read(lambda connection: tags.find(connection, repository_id, tag))
+        if found is None:
+            return _Present(Standing(None))
+        standing = Standing(found.digest)
         try:
-            row = await self._manifests.get(actor, name, tag, count=False, gated=False)
+            row = await self._manifests.get(actor, name, found.digest, count=False, gated=False)
         except ManifestUnknown:
-            return []
+            return _Present(standing)  # deleted since, and the tag with it
         if row.media_type in media_type.INDEX_TYPES:
-            return await self._several(actor, name, row)
+            return _Present(standing, await self._several(actor, name, row))
         given = await self._given(row)
-        return [] if given is None else [given]
+        return _Present(standing, [] if given is None else [given])
 
-    async def _point(self, actor: Actor, name: RepositoryName, tag: TagName, several: Sequence[_Given]) -> None:
-        if len(several) == 1:
-            await self._manifests.put(actor, name, tag, several[0].row.content, several[0].row.media_type)
-        else:
+    async def _point(
+        self, actor: Actor, name: RepositoryName, tag: TagName, several: Sequence[_Given], standing: Standing | None = None
+    ) -> None:
+        """Let a tag stand for these, with `standing` only if it stands for that until then. Raises TagMoved."""
+        content, kind = several[0].row.content, several[0].row.media_type
+        if len(several) > 1:
             ordered = sorted(several, key=lambda one: one.architecture or "")
-            await self._manifests.put(actor, name, tag, index_of(map(_described, ordered)), media_type.OCI_INDEX)
+            content, kind = index_of(map(_described, ordered)), media_type.OCI_INDEX
+        await self._manifests.put(actor, name, tag, content, kind, standing=standing)
 
     async def tags(self, actor: Actor, name: RepositoryName) -> dict[str, dict[TagName, Digest]]:
         """By architecture ("" where it is not known), the newest tags and the digests of their files. Raises what `require` raises."""
@@ -300,7 +316,7 @@ class Sifs:
         rows = await self._database.read(partial(sifs.tagged, repository_id=repository_id, limit=_TAGS_LISTED))
         for tag, content, kind, said in rows:
             if kind in media_type.INDEX_TYPES:
-                for one in await self._present(actor, name, tag):
+                for one in (await self._present(actor, name, tag)).several:
                     found.setdefault(one.architecture or "", {})[tag] = one.layer.digest
             elif (layer := sif_layer(parse_manifest(content, kind))) is not None:
                 found.setdefault(said.architecture or "", {})[tag] = layer.digest
@@ -330,19 +346,34 @@ class Sifs:
         """
         await self._repositories.locate(actor, name, Action.DELETE)
         if isinstance(reference, Digest):
-            await self._manifests.delete_whole(actor, name, (await self._by_file(actor, name, reference, gated=False)).row.digest)
+            given = await self._by_file(actor, name, reference, gated=False)
+            await self._forget_old_indexes(actor, name, given)
+            await self._manifests.delete_whole(actor, name, given.row.digest)
             return
-        present = await self._present(actor, name, reference)
-        gone = [one for one in present if _is_for(one.architecture, architecture)]
-        if not gone:
-            raise _none_for(name, reference, architecture)
-        left = [one for one in present if one not in gone]
-        if left:
-            await self._point(actor, name, reference, left)
-        else:
-            await self._manifests.delete(actor, name, reference)
-        for one in gone:
+        for one in await _until_it_stands(partial(self._take, actor, name, reference, architecture)):
+            await self._forget_old_indexes(actor, name, one)
             await self._delete_untagged(actor, name, one)
+
+    async def _take(self, actor: Actor, name: RepositoryName, tag: TagName, architecture: str | None) -> Sequence[_Given]:
+        """Take from a tag what it has for an architecture, and return that. Raises ManifestUnknown, TagMoved, ReferenceMissing."""
+        present = await self._present(actor, name, tag)
+        gone = [one for one in present.several if _is_for(one.architecture, architecture)]
+        if not gone:
+            raise _none_for(name, tag, architecture)
+        if left := [one for one in present.several if one not in gone]:
+            await self._point(actor, name, tag, left, present.standing)
+        else:
+            await self._manifests.delete(actor, name, tag, present.standing)
+        return gone
+
+    async def _forget_old_indexes(self, actor: Actor, name: RepositoryName, given: _Given) -> None:
+        """Delete the indexes that were written here for a tag, stand behind none any more, and would keep what is to be deleted."""
+        digest, repository_id = given.row.digest, given.row.repository_id
+        read = partial(artifacts.untagged_indexes_of, repository_id=repository_id, digest=digest, limit=_OLD_INDEXES)
+        for index, content in await self._database.read(read):
+            if _is_written_here(content):
+                with suppress(ManifestUnknown):
+                    await self._manifests.delete(actor, name, index)
 
     async def _delete_untagged(self, actor: Actor, name: RepositoryName, given: _Given) -> None:
         if await self._database.read(lambda connection: tags.of_manifest(connection, given.row.manifest_id)):
@@ -351,6 +382,17 @@ class Sifs:
             await self._manifests.delete_whole(actor, name, given.row.digest)
         except (InUse, ManifestUnknown):
             return  # an index names it, or somebody else was quicker
+
+
+async def _until_it_stands(act: Callable[[], Awaitable[_T]]) -> _T:
+    """Change a tag by what it stands for; anew, if somebody else has changed it meanwhile, for another architecture or altogether."""
+    for left in reversed(range(_ATTEMPTS)):
+        try:
+            return await act()
+        except (TagMoved, ReferenceMissing):  # missing is what has been taken from the tag, and deleted with it
+            if not left:
+                raise
+    raise AssertionError  # the last attempt raises
 
 
 def _image(row: FoundRow, layer: Descriptor, named: tuple[TagName, ...]) -> SifImage:
@@ -371,6 +413,15 @@ def _described(given: _Given) -> Descriptor:
         artifact_type=media_type.SIF_CONFIG,
         platform={"architecture": given.architecture, "os": "linux"},
     )
+
+
+def _is_written_here(content: bytes) -> bool:
+    """Whether an index is, byte for byte, as it is written here for the SIFs of a tag."""
+    try:
+        children = parse_manifest(content, media_type.OCI_INDEX).children
+    except InvalidManifest:
+        return False
+    return all(one.artifact_type == media_type.SIF_CONFIG for one in children) and content == index_of(children)
 
 
 def _none_for(name: RepositoryName, reference: Reference, architecture: str | None) -> ManifestUnknown:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Awaitable
 from datetime import timedelta
 
 import pytest
@@ -13,10 +15,12 @@ from roadstead.content.memory import MemoryStore
 from roadstead.errors import (
     BlobUnknown,
     Denied,
+    InUse,
     InvalidInput,
     ManifestUnknown,
     NotConvertible,
     ReferenceMissing,
+    TagMoved,
     Unauthenticated,
     UploadUnknown,
 )
@@ -24,8 +28,11 @@ from roadstead.metadata.database import Database
 from roadstead.metadata.repositories import PlaceRow
 from roadstead.metadata.schema import digests, sif_facts
 from roadstead.oci import media_type
+from roadstead.oci.descriptor import Descriptor
 from roadstead.oci.digest import Digest
+from roadstead.oci.manifest import Manifest, index_of
 from roadstead.oci.reference import RepositoryName, TagName
+from roadstead.registry.manifests import Standing
 from roadstead.registry.registry import Registry
 from roadstead.registry.rules import Rules
 from roadstead.registry.seams import Seams
@@ -50,6 +57,38 @@ class Converter(Substitution):
     async def absent(self, actor: Actor, place: PlaceRow, name: RepositoryName, tag: TagName) -> Digest | None:
         self.asked.append((str(name), str(tag)))
         return self.made.get(tag)
+
+
+class Meeting:
+    """A gate that lets the first two pushes of a tag wait for each other, and lets `last` in when the other's whole act is done."""
+
+    def __init__(self) -> None:
+        self.last: str | None = None
+        self._arrived: set[str] = set()
+        self._both = asyncio.Barrier(2)
+        self._done = asyncio.Event()
+
+    async def check(self, actor: Actor, place: PlaceRow, name: RepositoryName, manifest: Manifest, content: bytes) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        who = task.get_name()
+        if self.last is None or who in self._arrived:
+            return
+        self._arrived.add(who)
+        await self._both.wait()
+        if who == self.last:
+            await self._done.wait()
+
+    async def hold(self, last: str, **acts: Awaitable[None]) -> None:
+        """Do both acts, each of which has looked at the tag before either changes it."""
+        self.last = last
+
+        async def act(name: str, work: Awaitable[None]) -> None:
+            await work
+            if name != last:
+                self._done.set()
+
+        await asyncio.gather(*(asyncio.create_task(act(name, work), name=name) for name, work in acts.items()))
 
 
 async def upload(registry: Registry, actor: Actor, name: RepositoryName, text: str) -> Digest:
@@ -157,6 +196,128 @@ async def test_a_tag_stands_for_one_image_of_each_architecture(registry: Registr
     assert (await registry.manifests.get(admin, APP, ONE)).media_type == media_type.OCI_MANIFEST
     with pytest.raises(ManifestUnknown):
         await registry.sifs.find(admin, APP, ONE, "arm64")
+
+
+async def of_architectures(registry: Registry, actor: Actor, database: Database, *architectures: str) -> dict[str, Digest]:
+    """Record a SIF for each, which says so of itself; the digests of their files."""
+    files = {}
+    for arch in architectures:
+        files[arch] = await upload(registry, actor, APP, arch)
+        await know(database, arch, architecture=arch)
+        await registry.sifs.record(actor, APP, files[arch])
+    return files
+
+
+async def at_one(registry: Registry, actor: Actor) -> dict[str, Digest]:
+    """What the tag has for each architecture."""
+    return {arch: tags[ONE] for arch, tags in (await registry.sifs.tags(actor, APP)).items() if ONE in tags}
+
+
+@pytest.mark.parametrize("last", ["amd64", "arm64"])
+async def test_two_architectures_tagged_at_once_are_both_there(
+    make_registry: MakeRegistry, admin: Actor, database: Database, last: str
+) -> None:
+    meeting = Meeting()
+    registry = make_registry(seams=Seams(push_gate=meeting))
+    files = await of_architectures(registry, admin, database, "amd64", "arm64")
+    await meeting.hold(last, **{arch: registry.sifs.tag(admin, APP, ONE, file, arch) for arch, file in files.items()})
+    assert await at_one(registry, admin) == files
+
+
+@pytest.mark.parametrize("last", ["delete", "tag"])
+async def test_one_architecture_is_deleted_while_another_is_tagged(
+    make_registry: MakeRegistry, admin: Actor, database: Database, last: str
+) -> None:
+    meeting = Meeting()
+    registry = make_registry(seams=Seams(push_gate=meeting))
+    files = await of_architectures(registry, admin, database, "amd64", "arm64", "riscv64")
+    for arch in ("amd64", "arm64"):
+        await registry.sifs.tag(admin, APP, ONE, files[arch], arch)
+    await meeting.hold(
+        last,
+        delete=registry.sifs.delete(admin, APP, ONE, "arm64"),
+        tag=registry.sifs.tag(admin, APP, ONE, files["riscv64"], "riscv64"),
+    )
+    assert await at_one(registry, admin) == {arch: files[arch] for arch in ("amd64", "riscv64")}
+
+
+async def test_a_tag_that_is_changed_all_the_time_is_given_up(make_registry: MakeRegistry, admin: Actor, database: Database) -> None:
+    """By others who push to it in another way, each time that it has been looked at."""
+
+    class Busy:
+        pushed = 0
+
+        async def check(self, actor: Actor, place: PlaceRow, name: RepositoryName, manifest: Manifest, content: bytes) -> None:
+            self.pushed += 1
+            await push_image(others, admin, APP, image(f"{self.pushed}"), "one")
+
+    busy, others = Busy(), make_registry()
+    files = await of_architectures(others, admin, database, "amd64")
+    with pytest.raises(TagMoved):
+        await make_registry(seams=Seams(push_gate=busy)).sifs.tag(admin, APP, ONE, files["amd64"], "amd64")
+    assert busy.pushed == 10
+    await others.sifs.tag(admin, APP, ONE, files["amd64"], "amd64")
+    assert await at_one(others, admin) == files
+
+
+async def test_a_tag_is_changed_only_where_it_stands(registry: Registry, admin: Actor) -> None:
+    first, second = await pushed(registry, admin, APP, "first"), await pushed(registry, admin, APP, "second", "two")
+    content = (await registry.manifests.get(admin, APP, second.manifest)).content
+    for standing in (Standing(None), Standing(second.manifest)):
+        with pytest.raises(TagMoved):
+            await registry.manifests.put(admin, APP, ONE, content, media_type.OCI_MANIFEST, standing=standing)
+        with pytest.raises(TagMoved):
+            await registry.manifests.delete(admin, APP, ONE, standing)
+    with pytest.raises(TagMoved):
+        await registry.manifests.put(admin, APP, TagName("new"), content, media_type.OCI_MANIFEST, standing=Standing(second.manifest))
+    assert await registry.sifs.tags(admin, APP) == {"": {ONE: first.file, TWO: second.file}}
+    await registry.manifests.put(admin, APP, ONE, content, media_type.OCI_MANIFEST, standing=Standing(first.manifest))
+    await registry.manifests.delete(admin, APP, ONE, Standing(second.manifest))
+    assert await registry.sifs.tags(admin, APP) == {"": {TWO: second.file}}
+
+
+# --- what a tag of several had ----------------------------------------------------------------------------------------------------------
+
+
+async def test_what_a_tag_had_for_several_architectures_is_deleted_in_whole(registry: Registry, admin: Actor, database: Database) -> None:
+    before = await registry.quotas.get(admin, APP.project)
+    files = await of_architectures(registry, admin, database, "amd64", "arm64", "riscv64")
+    for arch, file in files.items():
+        await registry.sifs.tag(admin, APP, ONE, file, arch)
+    for arch in ("arm64", "riscv64", "amd64"):
+        await registry.sifs.delete(admin, APP, ONE, arch)
+        with pytest.raises(ManifestUnknown):
+            await registry.sifs.find(admin, APP, files[arch])
+    assert (await registry.quotas.get(admin, APP.project)).stored == before.stored
+
+
+async def test_a_hash_takes_an_image_that_was_one_of_several(registry: Registry, admin: Actor, database: Database) -> None:
+    files = await of_architectures(registry, admin, database, "amd64", "arm64")
+    for arch, file in files.items():
+        await registry.sifs.tag(admin, APP, ONE, file, arch)
+    with pytest.raises(InUse):
+        await registry.sifs.delete(admin, APP, files["arm64"])
+    await registry.sifs.tag(admin, APP, ONE, files["amd64"], None)
+    await registry.sifs.delete(admin, APP, files["arm64"])
+    with pytest.raises(ManifestUnknown):
+        await registry.sifs.find(admin, APP, files["arm64"])
+    assert (await registry.sifs.find(admin, APP, ONE)).file == files["amd64"]
+
+
+async def test_an_index_that_somebody_else_wrote_keeps_what_it_names(registry: Registry, admin: Actor) -> None:
+    found = await pushed(registry, admin, APP, "a SIF")
+    size = len((await registry.manifests.get(admin, APP, found.manifest)).content)
+    for descriptor in (
+        Descriptor(media_type.OCI_MANIFEST, found.manifest, size),
+        Descriptor(media_type.OCI_MANIFEST, found.manifest, size, artifact_type=media_type.SIF_CONFIG),
+    ):
+        content = index_of([descriptor], annotations={"whose": "mine"} if descriptor.artifact_type else None)
+        index = Digest.of(content)
+        await registry.manifests.put(admin, APP, index, content, media_type.OCI_INDEX)
+        await registry.sifs.tag(admin, APP, ONE, found.file, None)
+        await registry.sifs.delete(admin, APP, ONE)
+        assert await registry.manifests.get(admin, APP, index)
+        assert await registry.sifs.find(admin, APP, found.file)
 
 
 async def test_without_an_architecture_a_tag_is_replaced(registry: Registry, admin: Actor) -> None:

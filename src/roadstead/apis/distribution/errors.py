@@ -26,6 +26,7 @@ TABLE: Final[dict[type[RoadsteadError], tuple[int, str]]] = {
     errors.InvalidSif: (400, "MANIFEST_INVALID"),
     errors.Conflict: (409, "DENIED"),
     errors.InUse: (409, "DENIED"),
+    errors.TagMoved: (409, "DENIED"),
     errors.TooLarge: (413, "SIZE_INVALID"),
     errors.ManifestTooLarge: (413, "MANIFEST_INVALID"),
     errors.TooManyTags: (414, "UNSUPPORTED"),
