@@ -64,9 +64,12 @@ class Blobs:
         content = await self._store.open(row.key, row.size, span, elsewhere=True)
         return OpenBlob(row.size, span, content)
 
-    async def size(self, actor: Actor, name: RepositoryName, digest: Digest) -> int:
-        """The size of a blob (bytes), for a client that will rely on its being here: its link's grace begins anew. Raises as `open`."""
-        place, row = await self._find(actor, name, digest)
+    async def size(self, actor: Actor, name: RepositoryName, digest: Digest, right: Action = Action.PULL) -> int:
+        """The size of a blob (bytes), for a client that will rely on its being here: its link's grace begins anew. Raises as `open`.
+
+        It asks for another `right` than that to pull where nothing but the size is told, to who has uploaded it.
+        """
+        place, row = await self._find(actor, name, digest, right)
         if row is None:
             return (await self._open_missing(actor, place, name, digest, whole)).size
         if not await self._store.holds(row.key, row.size):
@@ -74,9 +77,11 @@ class Blobs:
         await self._keep(place, row, name, digest)
         return row.size
 
-    async def _find(self, actor: Actor, name: RepositoryName, digest: Digest) -> tuple[PlaceRow, BlobRow | None]:
-        place = await self._repositories.locate(actor, name, Action.PULL)
-        if self._seams.pull_gate is not None:
+    async def _find(
+        self, actor: Actor, name: RepositoryName, digest: Digest, right: Action = Action.PULL
+    ) -> tuple[PlaceRow, BlobRow | None]:
+        place = await self._repositories.locate(actor, name, right)
+        if self._seams.pull_gate is not None and right is Action.PULL:
             await self._seams.pull_gate.blob(actor, place, name, digest)
         if place.repository_id is None:
             return place, None

@@ -16,14 +16,16 @@ from roadstead.access import policy
 from roadstead.access.actor import Action, Actor
 from roadstead.errors import (
     BlobUnknown,
+    Denied,
     GateRefused,
+    InsufficientScope,
     InUse,
     InvalidInput,
     InvalidManifest,
     InvalidTag,
     ManifestUnknown,
     NotConvertible,
-    OutOfOrder,
+    ProjectUnknown,
     ReferenceMissing,
     Refused,
     TagMoved,
@@ -235,12 +237,12 @@ class Sifs:
         """The SIF of that file, if the repository has it and the actor may pull there; None for "push it".
 
         The pull gate is not asked, here and in what else a push consists of: nothing goes out by it. Raises what `locate` raises for who
-        may not push.
+        may not push. Who may push and not pull is told of nothing that is here.
         """
         await self._repositories.locate(actor, name, Action.PUSH)
         try:
             return await self._ungated(actor, name, file)
-        except ManifestUnknown:
+        except (ManifestUnknown, Denied, InsufficientScope, ProjectUnknown):
             return None
 
     async def _ungated(self, actor: Actor, name: RepositoryName, file: Digest) -> SifImage:
@@ -252,13 +254,15 @@ class Sifs:
         Raises ReferenceMissing where the file was not uploaded, and what `Manifests.put` raises.
         """
         try:
-            size = await self._blobs.size(actor, name, file)
+            size = await self._blobs.size(actor, name, file, Action.PUSH)
         except BlobUnknown:
             raise ReferenceMissing(f"The file {file!s} has not been uploaded to {name!s}, or not whole.") from None
         await self._uploads.push(actor, name, Digest.of(EMPTY_CONFIG), Body(_whole(EMPTY_CONFIG), len(EMPTY_CONFIG)))
         content = sif_manifest(file, size, f"{name.rpartition('/')[2]}.sif")
-        await self._manifests.put(actor, name, Digest.of(content), content, media_type.OCI_MANIFEST)
-        return await self._ungated(actor, name, file)
+        digest = Digest.of(content)
+        await self._manifests.put(actor, name, digest, content, media_type.OCI_MANIFEST)
+        said = await self._database.read(lambda connection: sifs.said(connection, file))
+        return SifImage(name, file, size, digest, said.architecture)
 
     async def tag(self, actor: Actor, name: RepositoryName, tag: TagName, file: Digest, architecture: str | None) -> None:
         """Let a tag stand for a SIF, and where an `architecture` is given for those too that it has for others.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ import httpx2
 import pytest
 
 from roadstead.access.tokens import Grant
-from roadstead.apis.library.uploads import PART
+from roadstead.apis.library.call import BODY_LIMIT
+from roadstead.apis.library.uploads import MOST_PARTS, NAMED_PARTS_LIMIT, PART
 from roadstead.metadata import migrations
 from tests.protocols.http.exchange import accepted, bearer, wire
 from tests.protocols.http.test_access import issued
@@ -102,6 +104,12 @@ def test_discovery_names_this_registry(anonymous: httpx2.Client, registry: Roads
     assert told["libraryAPI"] == {"uri": f"{registry.url}/library"}
     assert told["keystoreAPI"] == {"uri": registry.url}
     assert data(anonymous.get("/version"))["apiVersion"] == "2.0.0-alpha.2"
+
+
+def test_all_parts_of_the_largest_file_can_be_named() -> None:
+    tag = '"' + "0" * 64 + '"'
+    named = [{"partNumber": number, "token": tag} for number in range(1, MOST_PARTS + 1)]
+    assert len(json.dumps({"uploadID": "0" * 64, "completedParts": named})) < NAMED_PARTS_LIMIT
 
 
 def test_an_image_is_pushed_at_once_and_tagged_without_architecture(http: httpx2.Client, container: str) -> None:
@@ -210,25 +218,67 @@ def test_an_upload_that_is_aborted_is_gone(http: httpx2.Client, container: str, 
     refusal(part(http, image, upload, 1, large[:1000]), 404)
 
 
+def test_what_was_joined_and_not_recorded_is_recorded_when_it_is_asked_for_again(http: httpx2.Client, container: str) -> None:
+    """As after a failure between the two: here by a quota, which only the whole file has met."""
+    project = f"joined-{hashlib.sha256(container.encode()).hexdigest()[:8]}"
+    accepted(http.post("/api/v2.0/projects", json={"project_name": project}), 201)
+    file = small_sif(bytes(3000))
+    image = announce(http, f"{project}/tools/it", file)
+    upload = start(http, image, len(file))
+    accepted(part(http, image, upload, 1, file), 200)
+    accepted(http.put(f"/api/v2.0/projects/{project}", json={"storage_limit": 100}), 200)
+    assert "may use" in refusal(complete(http, image, upload, 1), 403)
+    refusal(part(http, image, upload, 1, file), 404)  # joined
+    accepted(http.put(f"/api/v2.0/projects/{project}", json={"storage_limit": 1_000_000}), 200)
+    data(complete(http, image, upload, 1))
+    assert data(http.get(f"{API}/v1/images/{project}/tools/it:{hashed(file)}"))["size"] == len(file)
+
+
+def test_more_parts_are_named_than_an_ordinary_request_holds(http: httpx2.Client, container: str) -> None:
+    file = small_sif(b"one part")
+    image = announce(http, container, file)
+    upload = start(http, image, len(file))
+    accepted(part(http, image, upload, 1, file), 200)
+    named = [{"partNumber": number, "token": f'"{hashlib.sha256(file).hexdigest()}"'} for number in range(1, 1001)]
+    wanted = {"uploadID": upload, "completedParts": named}
+    path = f"{API}/v2/imagefile/{image}/_multipart_complete"
+    assert len(httpx2.Request("PUT", http.base_url, json=wanted).content) > BODY_LIMIT
+    assert "1 to 1" in refusal(http.put(path, json=wanted), 400)
+    refusal(http.put(path, content=b" " * (NAMED_PARTS_LIMIT + 1)), 413)
+    refusal(http.post(f"{API}/v2/imagefile/{image}/_multipart", content=b" " * (BODY_LIMIT + 1)), 413)
+    data(complete(http, image, upload, 1))
+
+
+def test_nobody_sends_so_much_who_may_not_push(anonymous: httpx2.Client, container: str) -> None:
+    """The answer comes before the body is read."""
+    image = f"{identifier(container)}~{hashed(b'anything')}"
+    refusal(anonymous.put(f"{API}/v2/imagefile/{image}/_multipart_complete", content=b" " * (NAMED_PARTS_LIMIT + 1)), 401)
+
+
+@pytest.mark.parametrize("path", ["", "/_multipart"], ids=["whole", "parts"])
 @pytest.mark.parametrize(
-    ("path", "body"),
-    [
-        ("_multipart", {"filesize": 0}),
-        ("_multipart", {"filesize": -5}),
-        ("_multipart", {"filesize": "many"}),
-        ("_multipart", {}),
-    ],
+    ("body", "status"),
+    [({"filesize": 0}, 400), ({"filesize": -5}, 400), ({"filesize": "many"}, 400), ({}, 400), ({"filesize": 10**30}, 413)],
 )
-def test_what_cannot_be_begun_is_refused(http: httpx2.Client, container: str, path: str, body: object) -> None:
+def test_what_cannot_be_begun_is_refused(http: httpx2.Client, container: str, path: str, body: object, status: int) -> None:
     image = announce(http, container, b"anything")
-    refusal(http.post(f"{API}/v2/imagefile/{image}/{path}", json=body), 400)
+    refusal(http.post(f"{API}/v2/imagefile/{image}{path}", json=body), status)
 
 
-@pytest.mark.parametrize("number", [0, -1, 1.5, "1"])
-def test_a_part_without_a_place_is_refused(http: httpx2.Client, container: str, number: object) -> None:
+@pytest.mark.parametrize(
+    ("number", "size"), [(0, 10), (-1, 10), (1.5, 10), ("1", 10), (2**37 + 1, 10), (10**30, 10), (1, 0), (1, -1), (1, PART + 1)]
+)
+def test_a_part_without_a_place_is_refused(
+    http: httpx2.Client, anonymous: httpx2.Client, container: str, number: object, size: object
+) -> None:
+    """Where its address is asked for, and where somebody has changed the address."""
     image = announce(http, container, b"anything")
-    wanted = {"uploadID": "x", "partNumber": number, "partSize": 10}
-    refusal(http.put(f"{API}/v2/imagefile/{image}/_multipart", json=wanted), 400)
+    wanted = {"uploadID": start(http, image, 10), "partNumber": 1, "partSize": 10}
+    refusal(http.put(f"{API}/v2/imagefile/{image}/_multipart", json={**wanted, "partNumber": number, "partSize": size}), 400)
+    url = address(data(http.put(f"{API}/v2/imagefile/{image}/_multipart", json=wanted))["presignedURL"])
+    changed = url.replace("part=1&", f"part={number}&").replace("size=10", f"size={size}")
+    if changed != url:
+        refusal(anonymous.put(changed, content=b"0123456789"), 400)
 
 
 def test_a_range_stays_with_the_file_that_was_found(http: httpx2.Client, container: str) -> None:

@@ -7,10 +7,11 @@ import json
 from collections.abc import Awaitable
 from datetime import timedelta
 
+import msgspec
 import pytest
 from sqlalchemy import Connection, insert, select
 
-from roadstead.access.actor import Actor
+from roadstead.access.actor import Action, Actor, RobotRights
 from roadstead.content.memory import MemoryStore
 from roadstead.errors import (
     BlobUnknown,
@@ -19,6 +20,7 @@ from roadstead.errors import (
     InvalidInput,
     ManifestUnknown,
     NotConvertible,
+    ProjectUnknown,
     ReferenceMissing,
     TagMoved,
     Unauthenticated,
@@ -461,3 +463,14 @@ async def test_what_is_to_be_pushed_is_introduced_once(registry: Registry, admin
     assert (await registry.repositories.get(admin, APP)).description == "The first words"
     with pytest.raises(Denied):
         await registry.repositories.introduce(user, APP, "Mine")
+
+
+async def test_who_pushes_and_does_not_pull_is_told_of_nothing(registry: Registry, admin: Actor) -> None:
+    """But records what they have uploaded: of that only the size is looked up."""
+    found = await pushed(registry, admin, VAULT, "a SIF")
+    rights = RobotRights({VAULT.project: frozenset({Action.PUSH})})
+    robot = msgspec.structs.replace(admin, is_admin=False, robot=rights)
+    assert await registry.sifs.announce(robot, VAULT, found.file) is None
+    assert await registry.sifs.record(robot, VAULT, found.file) == found
+    with pytest.raises((Denied, ProjectUnknown)):
+        await registry.blobs.size(robot, VAULT, found.file)

@@ -16,7 +16,9 @@ from roadstead.serving.response import Response, json_response
 BASE: Final = "/library"
 """Where the whole API is; at the root only what has no other's paths, for clients that are given a host and nothing else."""
 
-_BODY_LIMIT: Final = 64 * 1024
+BODY_LIMIT: Final = 64 * 1024
+"""Bytes of a request of JSON, where a handler says no other."""
+
 _Asked = TypeVar("_Asked")
 
 
@@ -37,9 +39,9 @@ class Call(msgspec.Struct):
         """A field of the query; None where it is missing or empty."""
         return dict(self.request.query()).get(field) or None
 
-    async def body(self, kind: type[_Asked]) -> _Asked:
-        """The request's JSON. Raises InvalidInput, TooLarge."""
-        raw = await self.request.whole_body(_BODY_LIMIT)
+    async def body(self, kind: type[_Asked], limit: int = BODY_LIMIT) -> _Asked:
+        """The request's JSON, of at most `limit` bytes. Raises InvalidInput, TooLarge."""
+        raw = await self.request.whole_body(limit)
         try:
             raw.decode()
             return msgspec.json.decode(raw or b"{}", type=kind)

@@ -36,5 +36,7 @@ async def current_user(call: Call) -> Response:
     actor = call.actor
     if actor.anonymous or actor.account_id is None:
         raise Unauthenticated
+    if actor.robot is not None:
+        return json_response(200, {"username": actor.name, "email": "", "realname": ""})
     person = await call.access.people.get(actor, actor.account_id)
     return json_response(200, {"username": person.name, "email": person.email or "", "realname": person.real_name or ""})

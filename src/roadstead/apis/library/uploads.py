@@ -18,7 +18,7 @@ from roadstead.access.actor import Action
 from roadstead.access.tokens import Grant
 from roadstead.apis.library import names
 from roadstead.apis.library.call import Call, data
-from roadstead.errors import DigestMismatch, InvalidInput, Refused, SizeMismatch, TooLarge
+from roadstead.errors import DigestMismatch, InvalidInput, ReferenceMissing, Refused, SizeMismatch, TooLarge, UploadUnknown
 from roadstead.oci.digest import Digest
 from roadstead.oci.reference import RepositoryName
 from roadstead.registry.uploads import Body
@@ -28,7 +28,11 @@ from roadstead.serving.response import Response
 PART: Final = 64 * 1024 * 1024
 """The bytes of each part but the last."""
 
-_MOST_PARTS: Final = 100_000
+MOST_PARTS: Final = 100_000
+_LARGEST: Final = MOST_PARTS * PART
+NAMED_PARTS_LIMIT: Final = MOST_PARTS * 160
+"""Bytes of a request that names all parts: each with its number and tag, for which 160 leave room."""
+
 _NO_QUOTA: Final = {"quotaTotal": 0, "quotaUsage": 0}
 
 
@@ -78,7 +82,7 @@ async def push(call: Call) -> Response:
 async def offer(call: Call) -> Response:
     """POST /v2/imagefile/ID: where to put the file."""
     name, _ = names.parse_image_id(call.value)
-    await _require_room(call, name, (await call.body(Started)).filesize)
+    await _require_room(call, name, await _announced_size(call))
     return data({"uploadURL": await _address(call, name, "_content")})
 
 
@@ -99,12 +103,8 @@ async def complete(call: Call) -> Response:
 async def start_parts(call: Call) -> Response:
     """POST /v2/imagefile/ID/_multipart: begin to upload in parts."""
     name, file = names.parse_image_id(call.value)
-    size = (await call.body(Started)).filesize
+    size = await _announced_size(call)
     parts = -(-size // PART)
-    if size < 1:
-        raise InvalidInput("The size of the file is a number of bytes from 1.")
-    if parts > _MOST_PARTS:
-        raise TooLarge
     await _require_room(call, name, size)
     upload = await call.registry.uploads.start(call.actor, name, file.algorithm)
     return data({"uploadID": upload.token, "totalParts": parts, "partSize": PART, "options": {"s3compliant": "true"}})
@@ -114,8 +114,7 @@ async def offer_part(call: Call) -> Response:
     """PUT /v2/imagefile/ID/_multipart: where to put the next part."""
     name, _ = names.parse_image_id(call.value)
     part = await call.body(PartWanted)
-    if part.partNumber < 1 or not 0 < part.partSize <= PART:
-        raise InvalidInput(f"Parts count from 1, and have at most {PART} bytes.")
+    _require_part(part.partNumber, part.partSize)
     named = {"upload": part.uploadID, "part": part.partNumber, "size": part.partSize, "sha256": part.sha256sum}
     return data({"presignedURL": await _address(call, name, "_part", **named)})
 
@@ -124,6 +123,7 @@ async def put_part(call: Call) -> Response:
     """PUT at that address: the bytes of the part, which must be the next; one whose hash is wrong ends the whole upload."""
     name, _ = names.parse_image_id(call.value)
     token, number, size = call.asked("upload") or "", _number(call, "part"), _number(call, "size")
+    _require_part(number, size)
     length = call.request.content_length
     if length is not None and length != size:
         raise SizeMismatch(f"Part {number} was announced with {size} bytes, and comes with {length}.")
@@ -141,14 +141,27 @@ async def put_part(call: Call) -> Response:
 async def complete_parts(call: Call) -> Response:
     """PUT /v2/imagefile/ID/_multipart_complete: all parts are there, hold them against the hash and make them an image.
 
-    Asked again after it was done, it answers the same.
+    Asked again after it was done, it answers the same; after only the first half was, it does the rest.
     """
     name, file = names.parse_image_id(call.value)
-    completed = await call.body(Completed)
+    await call.registry.repositories.locate(call.actor, name, Action.PUSH)  # before so much is read
+    completed = await call.body(Completed, NAMED_PARTS_LIMIT)
     if await call.registry.sifs.announce(call.actor, name, file) is None:
-        await _join(call, name, file, completed)
-        await call.registry.sifs.record(call.actor, name, file)
+        await _finish(call, name, file, completed)
     return data(await _report(call, name))
+
+
+async def _finish(call: Call, name: RepositoryName, file: Digest, completed: Completed) -> None:
+    """Close the upload, unless it was closed before, and make the file an image."""
+    gone: UploadUnknown | None = None
+    try:
+        await _join(call, name, file, completed)
+    except UploadUnknown as error:
+        gone = error
+    try:
+        await call.registry.sifs.record(call.actor, name, file)
+    except ReferenceMissing as missing:
+        raise gone or missing from None
 
 
 async def _join(call: Call, name: RepositoryName, file: Digest, completed: Completed) -> None:
@@ -194,6 +207,21 @@ async def _report(call: Call, name: RepositoryName) -> dict[str, Any]:
     except Refused:
         return report
     return {**report, "quota": {"quotaTotal": max(row.limit or 0, 0), "quotaUsage": row.stored}}
+
+
+async def _announced_size(call: Call) -> int:
+    """The bytes of the file that a client is going to upload. Raises InvalidInput, TooLarge."""
+    size = (await call.body(Started)).filesize
+    if size < 1:
+        raise InvalidInput("The size of the file is a number of bytes from 1.")
+    if size > _LARGEST:
+        raise TooLarge
+    return size
+
+
+def _require_part(number: int, size: int) -> None:
+    if not (0 < number <= MOST_PARTS and 0 < size <= PART):
+        raise InvalidInput(f"Parts count from 1 to {MOST_PARTS}, and have 1 to {PART} bytes.")
 
 
 def _number(call: Call, field: str) -> int:
