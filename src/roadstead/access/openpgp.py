@@ -6,9 +6,11 @@ of it now, so that a signature of a broken algorithm counts for nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import pairwise
 from typing import Final, TypeVar
 
 import msgspec
@@ -17,6 +19,7 @@ from pysequoia import verify as sequoia_verify
 from pysequoia.packet import Packet, PacketPile, Tag
 
 from roadstead.access import openpgp_packets as packets
+from roadstead.access.openpgp_bindings import signing_subkeys
 from roadstead.errors import InvalidInput, TooLarge
 
 _T = TypeVar("_T")
@@ -26,6 +29,7 @@ LARGEST: Final = 64 * 1024
 
 MOST_USER_IDS: Final = 32
 _MOST_PACKETS: Final = 256
+_MOST_ADDRESSES: Final = 128
 _ALLOWED: Final = frozenset(
     {
         packets.PUBLIC_KEY,
@@ -44,6 +48,10 @@ _RSA: Final = frozenset({1, 2, 3})
 _LIMITS: Final = {**dict.fromkeys(_RSA, (16384, 64)), 17: (4096, 512, 4096, 4096)}
 """Bits of the numbers of RSA (modulus, exponent) and DSA (p, q, g, y): larger ones take seconds to verify. Curves have their sizes."""
 
+_NEVER_LOCAL: Final = re.compile(r"[\s\x00-\x1f<>()\[\]\"',;:\\]")
+_SELDOM_LOCAL: Final = re.compile(r"[^\w.+-]")
+_DOMAIN: Final = re.compile(r"[\w.-]+")
+
 _CLEAR_SIGNED: Final = b"-----BEGIN PGP SIGNED MESSAGE-----"
 _SIGNATURE: Final = b"\n-----BEGIN PGP SIGNATURE-----"
 _BITS: Final = {22: 255, 25: 255, 27: 255, 28: 448}
@@ -51,9 +59,10 @@ _BITS: Final = {22: 255, 25: 255, 27: 255, 28: 448}
 
 
 class Certificate(msgspec.Struct, frozen=True):
-    """A key and what it says. `handles`: fingerprints and key ids, long and short, of it and its subkeys, in lower-case hexadecimal.
+    """A key and what it says. `handles`: fingerprints and key ids, long and short, in lower-case hexadecimal, of it and of those subkeys
+    that sign for it and have said so themselves.
 
-    `addresses` are those of all user ids, bound to the key or not, in lower case.
+    `addresses` are those of all user ids, bound to the key or not, case-folded.
     """
 
     binary: bytes
@@ -186,10 +195,14 @@ def _described(cert: Cert) -> Certificate:
         binary = bytes(cert)
         pile = list(PacketPile.from_bytes(binary))  # only what has been walked through before
         primary, *_ = pile
-        keys = [packet for packet in pile if packet.tag in (Tag.PublicKey, Tag.PublicSubkey)]
+        signing = signing_subkeys(binary)
+        keys = [primary, *(packet for packet in pile if packet.tag == Tag.PublicSubkey and packet.body in signing)]
         named = [packet for packet in pile if packet.tag == Tag.UserID]
         # Of a key that is revoked or has expired, Sequoia tells no user ids any more; people look for it all the same.
         user_ids = [str(one) for one in cert.user_ids] or [packet.user_id or "" for packet in named]
+        addresses = frozenset(one.casefold() for packet in named for one in _addresses(packet.body.decode(errors="replace")))
+        if len(addresses) > _MOST_ADDRESSES:
+            raise TooLarge(f"The key has {len(addresses)} e-mail addresses; {_MOST_ADDRESSES} are accepted.")
         algorithm, bits = _algorithm(primary)
         return Certificate(
             binary=binary,
@@ -201,7 +214,7 @@ def _described(cert: Cert) -> Certificate:
             expires_at=cert.expiration,
             revoked=cert.is_revoked,
             user_ids=tuple(_plain(one) for one in user_ids),
-            addresses=frozenset(address.lower() for packet in named for address in _addresses(packet)),
+            addresses=addresses,
         )
 
 
@@ -219,12 +232,14 @@ def _algorithm(key: Packet) -> tuple[int, int]:
     return algorithm, _BITS.get(algorithm, 0)
 
 
-def _addresses(packet: Packet) -> Iterator[str]:
-    """The e-mail address of a user id, as Sequoia finds it and as a lenient reader would: what stands in the last brackets."""
-    if packet.user_id_email:
-        yield packet.user_id_email
-    said = packet.user_id or ""
-    yield said.rpartition("<")[2].partition(">")[0].strip()
+def _addresses(said: str) -> Iterator[str]:
+    """Everything in a user id that somebody could take for an e-mail address, wherever it stands."""
+    for before, behind in pairwise(said.split("@")):
+        domain = _DOMAIN.match(behind)
+        for separators in (_NEVER_LOCAL, _SELDOM_LOCAL):
+            local = separators.split(before)[-1]
+            if domain is not None and local:
+                yield f"{local}@{domain[0].rstrip('.-')}"
 
 
 def _plain(text: str) -> str:

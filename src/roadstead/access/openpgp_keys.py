@@ -23,10 +23,13 @@ from roadstead.access.openpgp import Certificate
 from roadstead.errors import Conflict, Denied, InsufficientScope, InvalidInput, NotFound, TooLarge, Unauthenticated
 from roadstead.metadata import audit, openpgp_keys
 from roadstead.metadata.database import Database
-from roadstead.metadata.openpgp_keys import KeyRow, KeySelects, NewKey
+from roadstead.metadata.openpgp_keys import MOST_FOUND, KeyRow, KeySelects, NewKey
 
 MOST_KEYS: Final = 100
 """Keys of one account."""
+
+LONGEST_PAGE: Final = 256
+"""Keys that a search tells of at once, as many as Apptainer asks for; one more shows that there are more."""
 
 _HANDLE: Final = re.compile(r"(?:0x)?([0-9a-f]{8}|[0-9a-f]{16}|[0-9a-f]{40}|[0-9a-f]{64})", re.IGNORECASE)
 _NUMBER: Final = re.compile(r"0x([0-9a-f]{1,7}|[0-9a-f]{9,15})", re.IGNORECASE)
@@ -61,7 +64,7 @@ class OpenPgpKeys:
     def _record(self, connection: Connection, actor: Actor, account_id: int, pushed: Certificate) -> Certificate:
         known, now = openpgp_keys.certificate(connection, pushed.fingerprint), self._clock()
         if known is not None and known[1] != account_id:
-            raise Denied("This key belongs to another account.")
+            raise Denied("This key belongs to another account. Administrators can remove it, if that is not its holder's.")
         _require_own_addresses(connection, pushed, account_id)
         if known is None:
             if openpgp_keys.count(connection, account_id) >= MOST_KEYS:
@@ -77,26 +80,31 @@ class OpenPgpKeys:
         return pushed
 
     async def certificates(self, search: str) -> list[bytes]:
-        """The keys, binary, of a fingerprint or key id (with or without 0x), or with a user id that contains the words.
+        """The keys, binary, of a fingerprint or key id (with or without 0x), or with a user id that contains the words: `MOST_FOUND`.
 
+        Of a fingerprint it is the key whose own that is, if there is one, and no other that names it as a subkey.
         Raises NotFound where there is none, InvalidInput for words that are too short or too long.
         """
         if handle := _handle(search):
             found = await self._selects.certificates(handle)
         else:
-            rows = await self.search(search, exact=False, limit=MOST_KEYS)
+            rows = await self.search(search, exact=False, limit=MOST_FOUND)
             found = await self._database.read(lambda connection: openpgp_keys.certificates(connection, [row.id for row in rows]))
         if not found:
             raise NotFound("There is no such key here.")
         return found
 
-    async def search(self, words: str, *, exact: bool, after: int = 0, limit: int = MOST_KEYS) -> Sequence[FoundKey]:
-        """The keys that `certificates` would find, without them, above the id `after`. Raises InvalidInput."""
+    async def search(self, words: str, *, exact: bool, after: int = 0, limit: int = LONGEST_PAGE) -> Sequence[FoundKey]:
+        """The keys that `certificates` would find, without them, and behind the one of the id `after`. Raises InvalidInput.
+
+        At most `limit`, and never more than `LONGEST_PAGE` and one.
+        """
+        limit = min(limit, LONGEST_PAGE + 1)
         if handle := _handle(words):
-            return self._found(await self._database.read(lambda connection: openpgp_keys.find(connection, handle)))
+            rows = await self._database.read(lambda connection: openpgp_keys.find(connection, handle))
+            return self._found(_behind(rows, after)[:limit])
         if not _SHORTEST <= len(words) <= _LONGEST:
             raise InvalidInput(f"Search for {_SHORTEST} to {_LONGEST} characters of a name or address, or for a key's fingerprint.")
-        limit = min(limit, MOST_KEYS)
         search = partial(openpgp_keys.search, words=words, exact=exact, after=after, limit=limit)
         return self._found(await self._database.read(search))
 
@@ -137,6 +145,11 @@ def _handle(search: str) -> str | None:
         return found[1].lower()
     number = _NUMBER.fullmatch(search.strip())
     return None if number is None else number[1].lower().zfill(8 if len(number[1]) < 8 else 16)
+
+
+def _behind(rows: Sequence[KeyRow], after: int) -> Sequence[KeyRow]:
+    """Those that follow the one of that id; all, where none has it."""
+    return rows[next((place for place, row in enumerate(rows, 1) if row.id == after), 0) :]
 
 
 def _require_person(actor: Actor) -> int:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, bindparam, delete, exists, func, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, case, delete, exists, func, literal, literal_column, or_, select, update
 
 from roadstead.metadata.database import Database
 from roadstead.metadata.schema import accounts, openpgp_handles, openpgp_keys, openpgp_user_ids
 from roadstead.metadata.statements import insert_new
 
-_MOST_FOUND = 20
+MOST_FOUND: Final = 20
+"""Keys of one short key id, or whatever else names several, that are given out at once."""
 
 
 class NewKey(msgspec.Struct, frozen=True):
@@ -31,12 +32,12 @@ class NewKey(msgspec.Struct, frozen=True):
 
 
 class KeyRow(msgspec.Struct, frozen=True):
-    """One key without its certificate; `owner` is the name of the account that pushed it."""
+    """One key without its certificate; `owner` is the name of the account that pushed it, None where that has ended."""
 
     id: int
     fingerprint: str
     account_id: int
-    owner: str
+    owner: str | None
     algorithm: int
     bits: int
     created_at: datetime
@@ -48,23 +49,40 @@ class KeyRow(msgspec.Struct, frozen=True):
 _FIELDS = ("fingerprint", "certificate", "algorithm", "bits", "created_at", "expires_at", "revoked")
 _COLUMNS = (
     *(openpgp_keys.c[field] for field in ("id", "fingerprint", "account_id")),
-    accounts.c.name,
+    case((accounts.c.deleted_at.is_(None), accounts.c.name)),  # the name may be another account's by now
     *(openpgp_keys.c[field] for field in ("algorithm", "bits", "created_at", "expires_at", "revoked")),
 )
 _ROWS = select(*_COLUMNS).join(accounts, accounts.c.id == openpgp_keys.c.account_id).order_by(openpgp_keys.c.id)
+
+
+_ZERO: ColumnElement[int] = literal_column("0")
+_ONE: ColumnElement[int] = literal_column("1")
+
+
+def _own_first(handle: ColumnElement[str]) -> tuple[ColumnElement[Any], ...]:
+    """The order of what a handle finds: first whose own it is (a key id of version 6 begins the fingerprint), then whose subkey's."""
+    own, length = openpgp_keys.c.fingerprint, func.length(handle)
+    ends, begins = func.substr(own, func.length(own) - length + _ONE) == handle, func.substr(own, _ONE, length) == handle
+    return case((or_(ends, begins), _ZERO), else_=_ONE), openpgp_keys.c.id
 
 
 class KeySelects:
     """The hot select of a lookup by fingerprint or key id."""
 
     def __init__(self, database: Database) -> None:
-        found = openpgp_handles.c.handle == bindparam("handle", type_=openpgp_handles.c.handle.type)
-        joined = select(openpgp_keys.c.certificate).join(openpgp_handles, openpgp_handles.c.key_id == openpgp_keys.c.id)
-        self._certificates = database.hot(joined.where(found).order_by(openpgp_keys.c.id))
+        handle = bindparam("handle", type_=openpgp_handles.c.handle.type)
+        columns = (openpgp_keys.c.fingerprint, openpgp_keys.c.certificate)
+        joined = select(*columns).join(openpgp_handles, openpgp_handles.c.key_id == openpgp_keys.c.id)
+        found = joined.where(openpgp_handles.c.handle == handle).order_by(*_own_first(handle))
+        self._certificates = database.hot(found.limit(literal_column(str(MOST_FOUND))).offset(_ZERO))
 
     async def certificates(self, handle: str) -> list[bytes]:
-        """The keys of that handle: most often one; of a short key id there may be several, of which the first 20 are answered."""
-        return [bytes(row[0]) for row in (await self._certificates.all(handle=handle))[:_MOST_FOUND]]
+        """The key whose own fingerprint this is, alone; else those of that handle: most often one, of a short key id there may be several.
+
+        At most `MOST_FOUND`, and before those with such a subkey those whose own key id it is.
+        """
+        rows = await self._certificates.all(handle=handle)
+        return [bytes(row[1]) for row in (rows[:1] if rows and rows[0][0] == handle else rows)]
 
 
 def certificate(connection: Connection, fingerprint: str) -> tuple[int, int, bytes] | None:
@@ -102,15 +120,20 @@ def remove(connection: Connection, key_id: int) -> None:
 
 
 def of_others(connection: Connection, addresses: Collection[str], account_id: int) -> str | None:
-    """One of the addresses (in lower case) that belongs to another account, if there is one."""
-    theirs = (func.lower(accounts.c.email).in_(addresses), accounts.c.id != account_id, accounts.c.deleted_at.is_(None))
-    return connection.execute(select(accounts.c.email).where(*theirs).limit(1)).scalar()
+    """One of the addresses (case-folded) that belongs to another account, if there is one."""
+    theirs = select(accounts.c.email).where(accounts.c.id != account_id, accounts.c.deleted_at.is_(None))
+    if not all(map(str.isascii, addresses)):
+        # What lower case is beyond ASCII, one database knows and the other does not. Few have such addresses.
+        everybody = connection.execute(theirs.where(accounts.c.email.is_not(None))).scalars()
+        return next((email for email in everybody if email.casefold() in addresses), None)
+    return connection.execute(theirs.where(func.lower(accounts.c.email).in_(addresses)).limit(1)).scalar()
 
 
-def find(connection: Connection, handle: str, limit: int = _MOST_FOUND) -> list[KeyRow]:
-    """The keys of that fingerprint or key id."""
+def find(connection: Connection, handle: str) -> list[KeyRow]:
+    """The keys of that fingerprint or key id, as `KeySelects.certificates` finds them."""
     mine = exists().where(openpgp_handles.c.key_id == openpgp_keys.c.id, openpgp_handles.c.handle == handle)
-    return _rows(connection, _ROWS.where(mine).limit(limit))
+    found = _rows(connection, _ROWS.where(mine).order_by(None).order_by(*_own_first(literal(handle))).limit(MOST_FOUND))
+    return found[:1] if found and found[0].fingerprint == handle else found
 
 
 def search(connection: Connection, words: str, *, exact: bool, after: int, limit: int) -> list[KeyRow]:

@@ -92,13 +92,14 @@ class ShownSignatures:
         rows = await self._keys.search(handle, exact=True) if len(handle) == _LENGTH else []
         certificates = await self._certificates(handle) if rows else []
         verdict = await asyncio.to_thread(judge, signature, certificates, self._clock, public_keys)
+        key = next((row for row in rows if row.fingerprint.upper() == verdict.fingerprint), None)
         return ShownSignature(
             state=verdict.state,
             kind=signature.kind,
             fingerprint=verdict.fingerprint,
             name=next((name for key, name in public_keys.items() if key.fingerprint == verdict.fingerprint), None),
-            owner=rows[0].owner if rows else None,
-            user_ids=rows[0].user_ids if rows else (),
+            owner=None if key is None else key.owner,
+            user_ids=() if key is None else key.user_ids,
             signed_at=verdict.signed_at,
             reason=verdict.reason,
         )

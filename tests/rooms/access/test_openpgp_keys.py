@@ -7,15 +7,23 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 from pysequoia import Cert, Tsk
+from sqlalchemy import Connection
 
 from roadstead.access import openpgp
 from roadstead.access.actor import ANONYMOUS, SYSTEM, Actor, Level, Limits, RobotRights, TokenScope
+from roadstead.access.audit import Audit
 from roadstead.access.openpgp_keys import MOST_KEYS, OpenPgpKeys
+from roadstead.access.people import People
 from roadstead.errors import Denied, InsufficientScope, InvalidInput, NotFound, RoadsteadError, TooLarge, Unauthenticated
 from roadstead.metadata import accounts as account_rows
+from roadstead.metadata import openpgp_keys as openpgp_key_rows
 from roadstead.metadata.database import Database
+from roadstead.metadata.listing import Listing
+from roadstead.metadata.openpgp_keys import MOST_FOUND
+from roadstead.metadata.schema import openpgp_handles
 from tests.conftest import add_account
 from tests.support.factories import ManualClock
+from tests.support.openpgp import HandMade, packet
 
 ADA = "Ada <ada@example.org>"
 
@@ -94,6 +102,53 @@ async def test_pages_of_a_search(keys: OpenPgpKeys, user: Actor) -> None:
     assert [row.fingerprint for row in (*first, *rest)] == [one.fingerprint for one in pushed]
 
 
+async def test_pages_of_a_short_key_id(keys: OpenPgpKeys, user: Actor, database: Database) -> None:
+    """Those whose own it is come first."""
+    other, pair = key("Other"), HandMade()
+    named = await keys.push(user, public(other))
+    own = await keys.push(user, pair.certificate("Ada"))
+    short = own.fingerprint[-8:]
+
+    def share(connection: Connection) -> None:  # as if the other had a subkey with that key id
+        (row,) = openpgp_key_rows.find(connection, named.fingerprint)
+        connection.execute(openpgp_handles.insert(), [{"handle": short, "key_id": row.id}])
+
+    await database.write(share)
+    first = await keys.search(short, exact=False, limit=1)
+    rest = await keys.search(short, exact=False, limit=1, after=first[0].id)
+    assert [row.fingerprint for row in (*first, *rest)] == [own.fingerprint, named.fingerprint]
+    assert await keys.search(short, exact=False, after=rest[0].id) == []
+    assert await keys.certificates(short) == [own.binary, named.binary]
+
+
+async def test_a_fingerprint_is_of_the_key_whose_own_it_is(keys: OpenPgpKeys, user: Actor, database: Database) -> None:
+    """Also where another was recorded first that names it as a subkey, before bindings were asked for."""
+    mallory, ada = HandMade(), HandMade()
+    await keys.push(user, mallory.certificate("Mallory"))
+
+    def claim(connection: Connection) -> None:
+        (row,) = openpgp_key_rows.find(connection, mallory.fingerprint)
+        handles = [ada.fingerprint, ada.fingerprint[-16:]]
+        connection.execute(openpgp_handles.insert(), [{"handle": handle, "key_id": row.id} for handle in handles])
+
+    await database.write(claim)
+    assert len(await keys.certificates(ada.fingerprint)) == 1
+    pushed = await keys.push(user, ada.certificate("Ada"))
+    assert await keys.certificates(ada.fingerprint) == [pushed.binary]
+    assert [row.fingerprint for row in await keys.search(ada.fingerprint, exact=True)] == [ada.fingerprint]
+    assert [row.fingerprint for row in await keys.search(ada.fingerprint[-16:], exact=True)] == [ada.fingerprint, mallory.fingerprint]
+    again = await keys.push(user, mallory.certificate("Mallory"))
+    assert await keys.certificates(ada.fingerprint[-16:]) == [pushed.binary]
+    assert await keys.certificates(again.fingerprint)
+
+
+async def test_words_get_so_many_keys(keys: OpenPgpKeys, user: Actor) -> None:
+    for number in range(MOST_FOUND + 1):
+        await keys.push(user, public(key(f"Ada {number}")))
+    assert len(await keys.certificates("ada")) == MOST_FOUND
+    assert len(await keys.search("ada", exact=False)) == MOST_FOUND + 1
+
+
 # --- whose ----------------------------------------------------------------------------------------------------------------------------
 
 
@@ -140,6 +195,78 @@ async def test_an_address_of_another_account_is_not_claimed(keys: OpenPgpKeys, u
     await keys.push(owner, claiming)
 
 
+@pytest.mark.parametrize(
+    "user_id",
+    [
+        "Grace <grace@example.org> <m@x.org>",
+        "grace@example.org <m@x.org>",
+        "grace@example.org (work)",
+        "Grace <grace@example.org> (a) <>",
+        "Grace <mailto:grace@example.org>",
+        "Grace <grace@example.org",
+        "Grace < GRACE@example.org >",
+        "m@x.org,grace@example.org.",
+        "x=grace@example.org",
+        "Grace <gr\N{LATIN SMALL LETTER LONG S}@x> <grace@example.org>",
+    ],
+)
+async def test_an_address_is_found_wherever_it_stands(keys: OpenPgpKeys, user: Actor, database: Database, user_id: str) -> None:
+    await with_address(database, "grace", "grace@example.org")
+    for pushed in (HandMade().certificate(user_id), HandMade().certificate("Mallory") + packet(13, b"\xff " + user_id.encode())):
+        with pytest.raises(Denied, match=r"grace@example\.org"):
+            await keys.push(user, pushed)
+
+
+@pytest.mark.parametrize("user_id", ["ÅSA@example.org", "åsa@example.org", "Åsa <åSA@EXAMPLE.org>"])
+async def test_addresses_are_folded_alike_by_both_databases(keys: OpenPgpKeys, user: Actor, database: Database, user_id: str) -> None:
+    owner = await with_address(database, "asa", "Åsa@example.org")
+    with pytest.raises(Denied, match="belongs to another account"):
+        await keys.push(user, HandMade().certificate(user_id))
+    await keys.push(owner, HandMade().certificate(user_id))
+    await keys.push(user, HandMade().certificate("Ösa <ösa@example.org>"))
+
+
+async def test_what_only_looks_alike_is_no_claim(keys: OpenPgpKeys, user: Actor, database: Database) -> None:
+    await with_address(database, "grace", "grace@example.org")
+    for other in ("agrace@example.org", "grace@example.org.uk", "grace at example.org", "grace@@example.org", "@", "a@"):
+        await keys.push(user, HandMade().certificate(other))
+
+
+async def test_a_key_has_so_many_addresses(keys: OpenPgpKeys, user: Actor) -> None:
+    with pytest.raises(TooLarge, match="e-mail addresses"):
+        await keys.push(user, HandMade().certificate(" ".join(f"a{number}@x" for number in range(129))))
+    with pytest.raises(TooLarge, match="e-mail addresses"):
+        await keys.push(user, HandMade().certificate("@".join(f"a{number}" for number in range(200))))
+
+
+async def test_a_key_of_an_account_that_has_ended_is_nobodys(keys: OpenPgpKeys, user: Actor, admin: Actor, database: Database) -> None:
+    """It stays, for the signatures that it has made; the name may be another account's by now, which is not given the key."""
+    pair = key()
+    pushed = await keys.push(user, public(pair))
+    assert user.account_id is not None
+    await People(database).remove(admin, user.account_id)
+    (row,) = await keys.search(pushed.fingerprint, exact=True)
+    assert row.owner is None
+    assert await keys.certificates(pushed.fingerprint) == [pushed.binary]
+    namesake = await add_account(database, "ada", is_admin=False)
+    with pytest.raises(Denied, match="Administrators can remove it"):
+        await keys.push(namesake, revoked(pair))
+    await keys.remove(admin, pushed.fingerprint)
+    assert (await keys.push(namesake, revoked(pair))).revoked
+    (row,) = await keys.search(pushed.fingerprint, exact=True)
+    assert row.owner == "ada"
+
+
+async def test_who_pushes_and_removes_keys_is_in_the_audit_log(keys: OpenPgpKeys, user: Actor, admin: Actor, database: Database) -> None:
+    pair = key()
+    pushed = await keys.push(user, public(pair))
+    await keys.push(user, revoked(pair))
+    await keys.remove(admin, pushed.fingerprint)
+    rows, _ = await Audit(database).list(admin, Listing())
+    told = [(row.actor, row.action, row.detail) for row in reversed(rows) if row.resource == pushed.fingerprint]
+    assert told == [("ada", "create", ADA), ("ada", "update", f"revoked: {ADA}"), ("admin", "delete", None)]
+
+
 async def test_the_owner_and_administrators_remove_a_key(keys: OpenPgpKeys, user: Actor, admin: Actor) -> None:
     for actor in (user, admin, SYSTEM):
         pushed = await keys.push(user, public(key()))
@@ -181,6 +308,18 @@ async def test_a_key_that_has_expired_says_so(keys: OpenPgpKeys, user: Actor, cl
     assert [row.expired for row in await keys.search("ada", exact=False)] == [False]
     clock.advance(timedelta(hours=2))
     assert [row.expired for row in await keys.search("ada", exact=False)] == [True]
+
+
+async def test_a_key_that_has_expired_already_is_pushed(keys: OpenPgpKeys, user: Actor, clock: ManualClock) -> None:
+    """Signatures of its time are still looked up by it."""
+    pair = Tsk.generate(ADA, validity_seconds=3600)
+    cert = pair.extract_certificate()
+    expired = bytes(cert.set_expiration(datetime.now(UTC) - timedelta(seconds=1), pair.certifier()))
+    clock.now = datetime.now(UTC)
+    pushed = await keys.push(user, expired)
+    (row,) = await keys.search(cert.fingerprint, exact=True)
+    assert (row.expired, row.user_ids, row.revoked) == (True, (ADA,), False)
+    assert pushed.expires_at is not None and pushed.expires_at <= clock.now
 
 
 # --- what is no key -------------------------------------------------------------------------------------------------------------------

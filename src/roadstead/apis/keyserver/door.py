@@ -16,7 +16,7 @@ from urllib.parse import quote
 from roadstead.access.access import Access
 from roadstead.access.actor import Actor, anonymous_from
 from roadstead.access.openpgp import LARGEST, armored
-from roadstead.access.openpgp_keys import MOST_KEYS, FoundKey
+from roadstead.access.openpgp_keys import LONGEST_PAGE, FoundKey
 from roadstead.apis.keyserver import errors
 from roadstead.errors import InvalidInput, NotFound, NotOffered, RoadsteadError, Unauthenticated
 from roadstead.serving.credentials import authenticate
@@ -77,12 +77,13 @@ class KeyServerDoor:
         raise NotOffered("This key server has the operations get, index and vindex.")
 
     async def _index(self, search: str, query: Mapping[str, str]) -> Response:
-        limit, after = _number(query, "x-pagesize", MOST_KEYS), _number(query, "x-pagetoken", 0)
-        limit = max(1, min(limit, MOST_KEYS))
-        rows = await self._access.openpgp_keys.search(search, exact=query.get("exact") == "on", after=after, limit=limit)
-        if not rows:
+        limit, after = _number(query, "x-pagesize", LONGEST_PAGE), _number(query, "x-pagetoken", 0)
+        limit = max(1, min(limit, LONGEST_PAGE))
+        found = await self._access.openpgp_keys.search(search, exact=query.get("exact") == "on", after=after, limit=limit + 1)
+        if not found:
             raise NotFound("There is no such key here.")
-        more: Headers = [(b"x-hkp-next-page-token", encoded(rows[-1].id))] if len(rows) == limit else []
+        rows = found[:limit]
+        more: Headers = [(b"x-hkp-next-page-token", encoded(rows[-1].id))] if len(found) > limit else []
         machine = "mr" in query.get("options", "").split(",")
         lines = _machine_readable(rows) if machine else _for_people(rows)
         return Response(200, [_TEXT, _OPEN, *more], "".join(f"{line}\n" for line in lines).encode())
@@ -127,5 +128,5 @@ def _flags(row: FoundKey) -> str:
 def _for_people(rows: Sequence[FoundKey]) -> Iterable[str]:
     for row in rows:
         state = {"": "", "r": "  revoked", "e": "  expired", "re": "  revoked, expired"}[_flags(row)]
-        yield f"{row.fingerprint.upper()}  {row.created_at:%Y-%m-%d}  pushed by {row.owner}{state}"
+        yield f"{row.fingerprint.upper()}  {row.created_at:%Y-%m-%d}  pushed by {row.owner or 'an account that has ended'}{state}"
         yield from (f"    {user_id}" for user_id in row.user_ids)
