@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import msgspec
 import pytest
 from pysequoia import Cert, Tsk
+from sqlalchemy import Connection
 
 from roadstead.access.access import Access
 from roadstead.access.actor import Actor
+from roadstead.access.openpgp_keys import LONGEST_PAGE
 from roadstead.access.vault import Vault
 from roadstead.apis.keyserver.door import KeyServerDoor
 from roadstead.apis.keyserver.errors import TABLE, render
 from roadstead.errors import InvalidInput, NotFound, NotOffered, RoadsteadError, TooLarge, TooManyRequests, Unauthenticated
+from roadstead.metadata import openpgp_keys
 from roadstead.metadata.database import Database
+from roadstead.metadata.openpgp_keys import NewKey
 from roadstead.serving.response import Response
 from tests.rooms.apis.test_distribution_errors import EVERY
 from tests.rooms.serving.test_request import part, request
-from tests.support.factories import ManualClock
+from tests.support.factories import BEGINNING, ManualClock
+from tests.support.openpgp import HandMade
 
 ADA = "Ada <ada@example.org>"
 
@@ -111,6 +117,66 @@ async def test_pages_of_an_index(door: KeyServerDoor, access: Access, user: Acto
     rest = await ask(door, op="index", search="ada", options="mr", **{"x-pagesize": "2", "x-pagetoken": token})
     assert body(first).count(b"pub:") == 2 and body(rest).count(b"pub:") == 1
     assert b"x-hkp-next-page-token" not in dict(rest.headers)
+
+
+@pytest.mark.parametrize(("count", "size", "pages"), [(4, "2", [2, 2]), (3, "3", [3]), (3, "2", [2, 1]), (2, "1000", [2]), (1, "0", [1])])
+async def test_the_last_page_promises_no_other(
+    door: KeyServerDoor, access: Access, user: Actor, count: int, size: str, pages: list[int]
+) -> None:
+    for number in range(count):
+        await access.openpgp_keys.push(user, HandMade().certificate(f"Ada {number}"))
+    told, token = [], "0"
+    while token:
+        answer = await ask(door, op="index", search="ada", options="mr", **{"x-pagesize": size, "x-pagetoken": token})
+        told.append(body(answer).count(b"pub:"))
+        token = dict(answer.headers).get(b"x-hkp-next-page-token", b"").decode()
+    assert told == pages
+
+
+async def test_a_page_is_as_long_as_apptainer_asks(door: KeyServerDoor, access: Access, user: Actor, database: Database) -> None:
+    """Which is more than one account may have."""
+    assert LONGEST_PAGE == 256
+
+    def add_all(connection: Connection) -> None:
+        assert user.account_id is not None
+        for number in range(LONGEST_PAGE + 1):
+            row = NewKey(f"{number:040x}", b"x", 22, 255, BEGINNING, None, False, [f"{number:040x}"], [f"Ada {number}"])
+            openpgp_keys.add(connection, row, user.account_id, BEGINNING)
+
+    await database.write(add_all)
+    first = await ask(door, op="index", search="ada", options="mr", **{"x-pagesize": "256"})
+    assert body(first).startswith(b"info:1:256\n")
+    token = dict(first.headers)[b"x-hkp-next-page-token"].decode()
+    rest = await ask(door, op="index", search="ada", options="mr", **{"x-pagesize": "256", "x-pagetoken": token})
+    assert body(rest).startswith(b"info:1:1\n")
+
+
+async def test_a_fingerprint_has_one_page(door: KeyServerDoor, cert: Cert) -> None:
+    answer = await ask(door, op="index", search=f"0x{cert.fingerprint}", options="mr", **{"x-pagesize": "1"})
+    assert b"x-hkp-next-page-token" not in dict(answer.headers)
+
+
+async def test_an_index_says_what_expires_and_what_has(door: KeyServerDoor, access: Access, user: Actor, clock: ManualClock) -> None:
+    clock.now = datetime.now(UTC)
+    pushed = await access.openpgp_keys.push(user, bytes(Tsk.generate(ADA, validity_seconds=3600).extract_certificate()))
+    assert pushed.expires_at is not None
+    expires = str(int(pushed.expires_at.timestamp()))
+
+    async def shown() -> list[list[str]]:
+        _, *lines = body(await ask(door, op="index", search="ada", options="mr")).decode().splitlines()
+        return [line.split(":")[-2:] for line in lines]
+
+    assert await shown() == [[expires, ""]] * 2
+    clock.advance(timedelta(hours=2))
+    assert await shown() == [[expires, "e"]] * 2
+    assert "expired" in body(await ask(door, op="index", search="ada")).decode()
+
+
+async def test_an_account_that_has_ended_is_no_owner(door: KeyServerDoor, access: Access, cert: Cert, user: Actor, admin: Actor) -> None:
+    assert user.account_id is not None
+    await access.people.remove(admin, user.account_id)
+    shown = body(await ask(door, op="index", search=cert.fingerprint)).decode()
+    assert "pushed by an account that has ended" in shown and "by ada" not in shown
 
 
 @pytest.mark.parametrize(
