@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from pysequoia import ArmorKind, armor
 
 from tests.protocols.conftest import short_directory
 from tests.support.clients.tools import Workplace, require_client
 from tests.support.clients.trusting import make_sif, newcomer, registry_with_tls, trust
+from tests.support.openpgp import HandMade
 from tests.support.server import RoadsteadServer
 
 pytestmark = pytest.mark.clients
@@ -93,6 +95,22 @@ def test_a_key_is_pushed_found_and_verifies(signer: Workplace, elsewhere: Workpl
     elsewhere.run("apptainer", "key", "pull", key)
     assert fingerprint(elsewhere) == key
     elsewhere.run("apptainer", "verify", "--local", "it.sif")
+
+
+def test_a_search_finds_many_keys(elsewhere: Workplace, registry: RoadsteadServer) -> None:
+    """More than one account may have; each is shown once, and no page is asked for that is not there."""
+    numbers = range(120)
+    with registry.http() as http:
+        for name in ("many-0", "many-1"):
+            person = {"username": name, "email": "", "realname": "", "password": "Correct1horse"}
+            assert http.post("/api/v2.0/users", json=person).status_code == 201
+    with registry.http(anonymous=True) as http:
+        for number in numbers:
+            key = armor(HandMade().certificate(f"Many {number} <many{number}@example.org>"), ArmorKind.PublicKey)
+            answer = http.post("/pks/add", data={"keytext": key}, auth=(f"many-{number % 2}", "Correct1horse"))
+            assert answer.status_code == 200, answer.text
+    shown = elsewhere.run("apptainer", "key", "search", "many").out
+    assert [shown.count(f"<many{number}@example.org>") for number in numbers] == [1] * len(numbers), shown
 
 
 def test_a_key_that_nobody_pushed_is_not_there(elsewhere: Workplace) -> None:

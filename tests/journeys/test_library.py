@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Iterator
@@ -66,6 +67,22 @@ def test_a_remote_is_added_and_logged_in_to(user: Workplace, registry: Roadstead
     said = shown.out + shown.err
     assert re.search(r"Library +OK", said), said
     assert re.search(r"admin", said), said
+
+
+def test_a_robot_is_logged_in_and_pushes(user: Workplace, registry: RoadsteadServer) -> None:
+    access = [{"resource": "repository", "action": action} for action in ("pull", "push")]
+    rights = [{"kind": "project", "namespace": "lab", "access": access}]
+    with registry.http() as http:
+        answer = http.post("/api/v2.0/robots", json={"name": "ci", "level": "system", "duration": -1, "permissions": rights})
+    assert answer.status_code == 201, answer.text
+    log_in(user, answer.json()["secret"])
+    shown = user.run("apptainer", "remote", "status", "lab")
+    said = shown.out + shown.err
+    assert answer.json()["name"] in said and re.search(r"Library +OK", said), said
+    user.run("apptainer", "push", "-U", "it.sif", "library://lab/tools/robot:1.0")
+    user.run("apptainer", "pull", "--force", "back.sif", "library://lab/tools/robot:1.0")
+    assert user.path("back.sif").read_bytes() == user.path("it.sif").read_bytes()
+    user.refused("apptainer", "push", "-U", "it.sif", "library://library/tools/robot:1.0")
 
 
 def test_what_was_pushed_by_oras_is_pulled(user: Workplace, registry: RoadsteadServer) -> None:
@@ -159,6 +176,8 @@ def test_a_tag_has_an_image_for_each_architecture(user: Workplace, registry: Roa
     assert user.path("back.sif").read_bytes() == user.path("it.sif").read_bytes()
     user.run("apptainer", "delete", "--force", "--arch", "arm64", f"library://{name}:1.0")
     user.refused("apptainer", "pull", "--force", "--arch", "arm64", "no.sif", f"library://{name}:1.0")
+    hashed = hashlib.sha256(small_sif(b"arm", "arm64")).hexdigest()
+    user.refused("apptainer", "pull", "--force", "--arch", "arm64", "no.sif", f"library://{name}:sha256.{hashed}")
     user.run("apptainer", "pull", "--force", "back.sif", f"library://{name}:1.0")
 
 

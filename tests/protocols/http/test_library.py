@@ -341,6 +341,17 @@ def test_an_empty_bearer_is_nobody(registry: RoadsteadServer) -> None:
             assert logged_out.ask("GET", path, {"Authorization": "Bearer "}).status == status
 
 
+def test_a_hash_deletes_the_image_with_its_tags(http: httpx2.Client, container: str) -> None:
+    kept, file = small_sif(b"kept"), small_sif(b"goes")
+    pushed(http, container, kept, "kept")
+    pushed(http, container, file)
+    tag(http, container, f"{identifier(container)}~{hashed(file)}", "two")
+    data(http.delete(f"{API}/v1/images/{container}:{hashed(file)}"))
+    absent(http, container, file)
+    assert set(data(http.get(f"{API}/v1/tags/{identifier(container)}"))) == {"kept"}
+    refusal(http.delete(f"{API}/v1/images/{container}:{hashed(file)}"), 404)
+
+
 def test_an_image_is_not_tagged_in_another_container(http: httpx2.Client, container: str) -> None:
     image = pushed(http, container, small_sif(b"mine"))
     wanted = {"Tag": "one", "ImageID": image, "Arch": "amd64"}

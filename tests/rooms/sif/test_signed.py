@@ -5,12 +5,16 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+from sqlalchemy import Connection
 
 from roadstead.access.actor import ANONYMOUS, Actor
 from roadstead.access.openpgp_keys import OpenPgpKeys
+from roadstead.access.people import People
 from roadstead.content.memory import MemoryStore
 from roadstead.errors import ManifestUnknown, Unauthenticated
+from roadstead.metadata import openpgp_keys
 from roadstead.metadata.database import Database
+from roadstead.metadata.schema import openpgp_handles
 from roadstead.oci.reference import TagName
 from roadstead.registry.registry import Registry
 from roadstead.registry.seams import Seams
@@ -19,6 +23,7 @@ from roadstead.sif.signed import ShownSignatures
 from tests.conftest import MakeRegistry
 from tests.rooms.sif.test_signatures import PAIR, public, signed
 from tests.support.factories import APP, VAULT, ManualClock, image, push_image
+from tests.support.openpgp import HandMade
 from tests.support.sifs import sif_artifact
 
 LATEST = TagName("latest")
@@ -53,6 +58,36 @@ async def test_a_signature_is_judged_by_the_keys_of_the_moment(
     cert = PAIR.extract_certificate()
     await keys.push(user, bytes(cert) + bytes(cert.revoke(PAIR.certifier())))
     assert [one.state for one in await shown.all(ANONYMOUS, APP, LATEST)] == ["revoked-key"]
+
+
+async def test_who_only_names_the_key_is_not_its_owner(
+    shown: ShownSignatures, guarded: Registry, keys: OpenPgpKeys, admin: Actor, user: Actor, database: Database
+) -> None:
+    """As keys were recorded before bindings of subkeys were asked for."""
+    await push_image(guarded, admin, APP, sif_artifact(signed()), "latest")
+    await keys.push(user, HandMade().certificate("Mallory"))
+
+    def claim(connection: Connection) -> None:
+        (row,) = openpgp_keys.search(connection, "mallory", exact=True, after=0, limit=1)
+        connection.execute(openpgp_handles.insert(), [{"handle": PAIR.extract_certificate().fingerprint, "key_id": row.id}])
+
+    await database.write(claim)
+    (one,) = await shown.all(ANONYMOUS, APP, LATEST)
+    assert (one.state, one.owner, one.user_ids) == ("unknown-key", None, ())
+    await keys.push(admin, public(PAIR))
+    (one,) = await shown.all(ANONYMOUS, APP, LATEST)
+    assert (one.state, one.owner, one.user_ids) == ("valid", "admin", ("Ada <ada@example.org>",))
+
+
+async def test_a_signature_of_an_account_that_has_ended_still_holds(
+    shown: ShownSignatures, guarded: Registry, keys: OpenPgpKeys, admin: Actor, user: Actor, database: Database
+) -> None:
+    await push_image(guarded, admin, APP, sif_artifact(signed()), "latest")
+    await keys.push(user, public(PAIR))
+    assert user.account_id is not None
+    await People(database).remove(admin, user.account_id)
+    (one,) = await shown.all(ANONYMOUS, APP, LATEST)
+    assert (one.state, one.owner, one.user_ids) == ("valid", None, ("Ada <ada@example.org>",))
 
 
 async def test_a_file_that_was_changed_is_told(

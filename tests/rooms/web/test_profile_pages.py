@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from pysequoia import Tsk
+from pysequoia import ArmorKind, Tsk, armor
 
 from roadstead.access.access import Access
 from roadstead.access.actor import Actor
 from roadstead.errors import Unauthenticated
 from tests.rooms.web.conftest import Visit
+from tests.support.openpgp import compressed, literal
 
 GOOD, BETTER = "correct horse battery", "staple of another kind"
 HOSTILE = "<script>alert(1)</script>"
@@ -98,7 +99,8 @@ async def test_keys_are_added_and_removed_by_their_owner(visit: Visit, access: A
     browser, address = visit(grace), "/profile/keys"
     assert "You have no signing key here" in (await browser.get(address)).text
     key = Tsk.generate(f"Grace {HOSTILE} <grace@lab.example>").extract_certificate()
-    for wrong in ("", "no key", "x" * 100_000):
+    packed = armor(bytes(key) + compressed(compressed(literal(1 << 20)) * 100), ArmorKind.PublicKey)
+    for wrong in ("", "no key", "x" * 100_000, packed):
         assert (await browser.post(address, {"key": wrong})).status in (400, 413)
     assert (await browser.post(address, {"key": str(key)}, token=False)).status == 403
     assert (await browser.post(address, {"key": str(key)})).location == address
