@@ -30,6 +30,7 @@ LARGEST: Final = 64 * 1024
 MOST_USER_IDS: Final = 32
 _MOST_PACKETS: Final = 256
 _MOST_ADDRESSES: Final = 128
+_MOST_SIGNATURES: Final = 8
 _ALLOWED: Final = frozenset(
     {
         packets.PUBLIC_KEY,
@@ -139,8 +140,9 @@ def _clear_signed(message: bytes) -> tuple[bytes, bytes]:
     found = packets.unarmored(begin.lstrip() + armored_signatures)
     if found is None:
         raise InvalidInput("This message has no signature.")
-    if any(packet.tag != packets.SIGNATURE for packet in packets.walk(found[1])):
-        raise InvalidInput("What should be a signature is something else.")
+    tags = [packet.tag for packet in packets.walk(found[1])]
+    if not 0 < tags.count(packets.SIGNATURE) == len(tags) <= _MOST_SIGNATURES:
+        raise InvalidInput(f"What should be 1 to {_MOST_SIGNATURES} signatures is something else.")
     return text, found[1]
 
 

@@ -74,6 +74,29 @@ def test_a_small_signature_costs_little_memory(tmp_path: Path, pair: HandMade) -
     assert grown(tmp_path, "message", message, pair.certificate("Ada <ada@example.org>")) < 64 * MEGABYTE
 
 
+def test_a_message_has_so_many_signatures_and_nothing_else(pair: HandMade) -> None:
+    one = packet(2, pair.signature(0x01, b"x"))
+    text = b"-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\nx\n"
+
+    def message(signatures: bytes) -> bytes:
+        return text + armor(signatures, ArmorKind.Signature).encode()
+
+    assert openpgp.signature_time(message(one)) is not None
+    assert openpgp.verify(message(one), pair.certificate("Ada")) == b"x"
+    assert openpgp.verify(message(one * 8), pair.certificate("Ada")) == b"x"
+    other = b"-----BEGIN PGP MESSAGE-----\n\neHg=\n-----END PGP MESSAGE-----\n"
+    for wrong in (
+        message(one * 9),
+        message(one + literal(1)),
+        message(b""),
+        message(one)[1:],
+        text,
+        text + other + message(one)[len(text) :],
+    ):
+        assert openpgp.signature_time(wrong) is None
+        assert openpgp.verify(wrong, pair.certificate("Ada")) is None
+
+
 @pytest.mark.parametrize("tag", [0, 1, 3, 4, 8, 9, 11, 18, 19, 20, 40, 60, 63])
 def test_a_key_is_made_of_its_own_packets_only(pair: HandMade, tag: int) -> None:
     with pytest.raises(InvalidInput):
