@@ -38,6 +38,7 @@ class FoundRow(msgspec.Struct, frozen=True):
     manifest_id: int
     name: RepositoryName
     digest: Digest
+    media_type: str
     content: bytes
     said: SaidRow
 
@@ -106,7 +107,7 @@ def search(connection: Connection, scope: ProjectScope, text: str, *, architectu
     if signed:
         statement = statement.where(_says('"signatures":[{'))
     rows = connection.execute(statement.order_by(manifests.c.pushed_at.desc(), manifests.c.id.desc()).limit(limit))
-    return [FoundRow(row[0], RepositoryName(f"{row[1]}/{row[2]}"), Digest(row[3]), row[4], _said(row[5])) for row in rows]
+    return [FoundRow(row[0], RepositoryName(f"{row[1]}/{row[2]}"), Digest(row[3]), row[4], row[5], _said(row[6])) for row in rows]
 
 
 def convertible(connection: Connection, scope: ProjectScope, text: str, limit: int) -> list[tuple[RepositoryName, TagName]]:
@@ -125,8 +126,9 @@ def convertible(connection: Connection, scope: ProjectScope, text: str, limit: i
 
 
 def _found() -> Select[Any]:
+    what = (manifests.c.digest, manifests.c.media_type, manifests.c.content, sif_facts.c.facts)
     return (
-        select(manifests.c.id, projects.c.name, repositories.c.path, manifests.c.digest, manifests.c.content, sif_facts.c.facts)
+        select(manifests.c.id, projects.c.name, repositories.c.path, *what)
         .join_from(projects, repositories, repositories.c.project_id == projects.c.id)
         .join(manifests, manifests.c.repository_id == repositories.c.id)
         .join(manifest_references, (manifest_references.c.manifest_id == manifests.c.id) & (manifest_references.c.role == "layer"))

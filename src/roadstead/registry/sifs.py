@@ -335,7 +335,7 @@ class Sifs:
         return [
             _image(row, layer, tuple(tag.name for tag in named.get(row.manifest_id, ())))
             for row in rows
-            if (layer := sif_layer(parse_manifest(row.content, media_type.OCI_MANIFEST))) is not None
+            if (layer := sif_layer(parse_manifest(row.content, row.media_type))) is not None
         ]
 
     async def convertible(self, actor: Actor, text: str) -> list[tuple[RepositoryName, TagName]]:

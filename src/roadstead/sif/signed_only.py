@@ -45,7 +45,8 @@ _TOLD: Final = 5
 _GENERATIONS: Final = 4
 """Of what was made of what was made: more never happens, and would be refused."""
 _MOST_PARTS: Final = 256
-_NAMING: Final = 32
+_NAMING: Final = 8
+"""Manifests, the newest, that are asked for one file: each may cost the verification of all its signatures."""
 _LONGEST_TYPE: Final = 120
 _OPENPGP: Final = "openpgp"
 _REMEMBERED: Final = 10_000

@@ -43,7 +43,7 @@ from roadstead.upkeep.collect import collect
 from roadstead.upkeep.uploads import expire_uploads
 from tests.conftest import MakeRegistry
 from tests.rooms.registry.test_seams import Substitution
-from tests.support.factories import APP, BEGINNING, COPY, VAULT, Blob, ManualClock, body, image, push_blob, push_image
+from tests.support.factories import APP, BEGINNING, COPY, VAULT, Blob, Image, ManualClock, body, image, push_blob, push_image
 
 RULES = Rules()
 ONE, TWO = TagName("one"), TagName("two")
@@ -359,6 +359,21 @@ async def test_what_is_of_no_known_architecture_is_replaced_by_what_is(registry:
     await pushed(registry, admin, APP, "some", arch="amd64")
     arm = await pushed(registry, admin, APP, "arm", arch="arm64")
     assert await registry.sifs.tags(admin, APP) == {"": {ONE: arm.file}}
+
+
+@pytest.mark.parametrize("kind", [media_type.OCI_MANIFEST, media_type.DOCKER_MANIFEST, media_type.OCI_ARTIFACT_MANIFEST])
+async def test_search_finds_sifs_in_every_kind_of_manifest(registry: Registry, admin: Actor, kind: str) -> None:
+    file, config = Blob(b"a SIF"), Blob(b"{}")
+    layer = file.descriptor(media_type.SIF_LAYER)
+    if kind == media_type.OCI_ARTIFACT_MANIFEST:
+        said: dict[str, object] = {"artifactType": media_type.SIF_CONFIG, "blobs": [layer]}
+    else:
+        said = {"schemaVersion": 2, "config": config.descriptor(media_type.SIF_CONFIG), "layers": [layer]}
+    made = Image(json.dumps({"mediaType": kind, **said}).encode(), kind, (config, file))
+    await push_image(registry, admin, APP, made, "one")
+    (found,) = await registry.sifs.search(admin, "app")
+    assert (found.file, found.manifest) == (file.digest, made.digest)
+    assert (await registry.sifs.find(admin, APP, ONE)).file == file.digest
 
 
 async def test_search_shows_what_one_may_see(registry: Registry, admin: Actor, user: Actor, database: Database) -> None:
