@@ -31,6 +31,7 @@ TABLE: Final[dict[type[RoadsteadError], tuple[int, str]]] = {
     errors.TooManyTags: (413, "REQUEST_ENTITY_TOO_LARGE"),
     errors.Conflict: (409, "CONFLICT"),
     errors.InUse: (412, "PRECONDITION"),
+    errors.TagMoved: (409, "CONFLICT"),
     errors.DigestMismatch: (400, "DIGEST_INVALID"),
     errors.SizeMismatch: (400, "BAD_REQUEST"),
     errors.OutOfOrder: (400, "BAD_REQUEST"),
