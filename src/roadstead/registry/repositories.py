@@ -58,6 +58,16 @@ class Repositories:
             raise unknown(name)
         return place.repository_id
 
+    async def permitted(self, actor: Actor, name: RepositoryName) -> frozenset[Action]:
+        """Everything that the actor may do in a repository, by roles in its project and on its path; it need not be there.
+
+        Of a project that does not exist it is nothing.
+        """
+        place = await self._selects.place(name)
+        if place is None:
+            return frozenset()
+        return await self._rights.permitted(actor, Project(place.project_id, place.project_name, place.public), name)
+
     async def _create_project(self, actor: Actor, name: RepositoryName) -> PlaceRow | None:
         if not (self._rules.create_projects_on_push and Action.CREATE_PROJECTS in policy.permitted_on_system(_pushing(actor, name))):
             return None

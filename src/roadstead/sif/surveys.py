@@ -19,6 +19,7 @@ from roadstead.metadata.manifests import ManifestSelects
 from roadstead.oci import media_type as types
 from roadstead.oci.digest import Digest
 from roadstead.oci.manifest import Manifest, parse_manifest
+from roadstead.oci.platform import is_attestation
 from roadstead.oci.reference import RepositoryName
 from roadstead.registry.seams import PushedManifest, PushFollower
 from roadstead.sif import process
@@ -108,7 +109,7 @@ class Surveys:
 def parts_of(manifest: Manifest) -> tuple[Digest, ...]:
     """The images of an index that are looked into."""
     children = [child for child in manifest.children if child.media_type in types.IMAGE_TYPES]
-    known = [child for child in children if (child.platform or {}).get("architecture") != "unknown"]  # Attestations are "unknown".
+    known = [child for child in children if not is_attestation(child.platform, child.annotations)]
     return tuple(child.digest for child in known[:_PARTS])
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import msgspec
 
+from roadstead.oci.platform import written
 from roadstead.oci.reference import RepositoryName
 from roadstead.registry.artifacts import Artifact
 from roadstead.sif.compatibility.image_facts import ImageFacts
@@ -41,7 +41,7 @@ async def needs_of(call: Call, name: RepositoryName, artifact: Artifact) -> Need
     shown = await call.rooms.compatibility.of(call.actor, name, artifact.digest)
     if not shown:
         return None
-    platforms = {child.digest: _platform(child.platform) for child in artifact.children}
+    platforms = {child.digest: written(child.platform) for child in artifact.children}
     images = tuple(OneImage(platforms.get(one.digest), tuple(fact_lines(one.facts)), one) for one in shown)
     known = all(one.state == KNOWN for one in shown)
     clusters = await call.rooms.clusters.all(call.actor) if known else ()
@@ -72,8 +72,3 @@ def fact_lines(facts: ImageFacts | None) -> Iterator[Line]:
 def in_one_line(facts: ImageFacts) -> str:
     """The same for a list of what was found."""
     return " · ".join(said if name in ("Architecture", "Distribution") else f"{name} {said}" for name, said in fact_lines(facts))
-
-
-def _platform(platform: Mapping[str, Any] | None) -> str | None:
-    named = platform or {}
-    return "/".join(str(named[part]) for part in ("os", "architecture", "variant") if named.get(part)) or None

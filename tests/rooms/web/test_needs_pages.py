@@ -79,7 +79,7 @@ async def test_an_index_tells_of_each_platform_and_of_the_best(
     shown = (await visit().get(PAGE)).text
     assert "Runs on Kestrel : yes The image is for arm64, as Kestrel is." in shown
     assert "Runs on Merlin : no None of its images is for ppc64le, as Merlin is: they are for amd64, arm64." in shown
-    assert "What linux/amd64 needs" in shown and "What linux/arm64 needs" in shown
+    assert "What amd64 needs" in shown and "What arm64 needs" in shown
 
 
 async def test_what_is_not_known_yet_is_looked_for_once_somebody_is_logged_in(visit: Visit, registry: Registry, admin: Actor) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from roadstead.web.pages import (
+    artifacts,
     clusters,
     groups,
     guides,
@@ -33,6 +34,7 @@ MODULES: Final[tuple[Pages, ...]] = (
     profile.pages,
     tokens.pages,
     policies.pages,
+    artifacts.pages,  # before that of their repository, which has the shorter path
     repositories.pages,
     jobs.pages,
     users.pages,
