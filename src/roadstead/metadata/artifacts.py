@@ -1,26 +1,43 @@
 """Artifacts: manifests as people browse them, a page of a repository at a time and everything about that page in a few queries.
 
 What is listed of a repository are its roots. A manifest that an index of the repository names is a part of that index, unless it has a tag
-of its own; one that speaks about another manifest there (by its subject, or by cosign's tag `sha256-….sig`) is an accessory of that one.
+of its own; one that speaks about another manifest there (by its subject, or by a tag of
+cosign's form, `sha256-….sig`) is an accessory of that one.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, case, exists, false, func, literal, or_, select, text, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    String,
+    and_,
+    case,
+    cast,
+    exists,
+    false,
+    func,
+    literal,
+    or_,
+    select,
+    text,
+    tuple_,
+)
 
 from roadstead.errors import InvalidInput
 from roadstead.metadata.listing import Fields, Filter, Listing, Match, Sort, Values, listed, matches
-from roadstead.metadata.schema import IS_LIVE_INDEX, blob_links, contents, manifest_references, manifests, sif_facts, tags
+from roadstead.metadata.schema import IS_LIVE_INDEX, accounts, blob_links, contents, manifest_references, manifests, sif_facts, tags
 from roadstead.metadata.statements import batched
 from roadstead.oci import media_type
-from roadstead.oci.artifact_type import BY_CONFIG, SIF
+from roadstead.oci.artifact_type import BY_CONFIG, SCHEMES, SIF
 from roadstead.oci.digest import Digest
 
 LISTED_CONTENT: Final = 64 * 1024
@@ -34,7 +51,10 @@ _CHILDREN_COUNTED: Final = 1000
 
 
 class ArtifactRow(msgspec.Struct, frozen=True):
-    """One live manifest. `content` is None where it was too large to be read along; `size` is that of the manifest alone (bytes)."""
+    """One live manifest. `content` is None where it was too large to be read along; `size` is that of the manifest alone (bytes).
+
+    `pushed_by` is the name of an account, None where nobody in particular pushed it.
+    """
 
     id: int
     repository_id: int
@@ -46,6 +66,9 @@ class ArtifactRow(msgspec.Struct, frozen=True):
     pushed_at: datetime
     last_pulled_at: datetime | None
     pull_count: int
+    subject_digest: str | None
+    derived: bool
+    pushed_by: str | None
     content: bytes | None
 
 
@@ -60,7 +83,7 @@ class ConfigRow(msgspec.Struct, frozen=True):
 
 
 class AccessoryRow(msgspec.Struct, frozen=True):
-    """A manifest that speaks about another. `artifact_type` is None for one that only its cosign tag makes an accessory.
+    """A manifest that speaks about another, by its subject or by a tag of that `scheme` (see `oci.artifact_type.SCHEMES`).
 
     `derived` says that this registry has made it; of an index of such `artifact_type` is then what its parts have.
     """
@@ -72,7 +95,7 @@ class AccessoryRow(msgspec.Struct, frozen=True):
     derived: bool
     subject_id: int
     subject_digest: Digest
-    by_tag: bool
+    scheme: str
 
 
 _LIVE = manifests.c.deleted_at.is_(None)
@@ -94,8 +117,8 @@ def _tagged(repository_ids: Collection[int], *conditions: ColumnElement[bool]) -
     return manifests.c.id.in_(select(tags.c.manifest_id).where(*live, *conditions))
 
 
-def _named_by_index(repository_ids: Collection[int]) -> ColumnElement[bool]:
-    """Whether a live index of the same repository names a manifest of one of these repositories."""
+def _named_by_index(repository_ids: Collection[int], without: Collection[int] = ()) -> ColumnElement[bool]:
+    """Whether a live index of the same repository, `without` these, names a manifest of one of these repositories."""
     named = (
         select(_parents.c.repository_id, manifest_references.c.digest)
         .join_from(_parents, manifest_references, manifest_references.c.manifest_id == _parents.c.id)
@@ -103,6 +126,7 @@ def _named_by_index(repository_ids: Collection[int]) -> ColumnElement[bool]:
             _parents.c.repository_id.in_(repository_ids),
             _IS_LIVE_PARENT,
             manifest_references.c.role == "manifest",
+            *([_parents.c.id.not_in(without)] if without else []),
         )
     )
     return tuple_(manifests.c.repository_id, manifests.c.digest).in_(named)
@@ -122,7 +146,7 @@ def _is_accessory(repository_ids: Collection[int]) -> ColumnElement[bool]:
         select(tags.c.manifest_id)
         .join_from(tags, _subjects, and_(signed, _subjects.c.deleted_at.is_(None), _subjects.c.id != tags.c.manifest_id))
         .where(tags.c.repository_id.in_(repository_ids), tags.c.deleted_at.is_(None), tags.c.name >= "sha256-", tags.c.name < "sha256.")
-        .where(tags.c.name.like("%.sig"))
+        .where(or_(*(tags.c.name.endswith(f".{scheme}") for scheme in SCHEMES)))
     )
     return or_(manifests.c.id.in_(by_subject), manifests.c.id.in_(by_tag))
 
@@ -130,6 +154,11 @@ def _is_accessory(repository_ids: Collection[int]) -> ColumnElement[bool]:
 def _signed_digest() -> ColumnElement[str]:
     """The digest that a tag of cosign's form names."""
     return literal("sha256:") + func.substr(tags.c.name, 8, 64)
+
+
+def _scheme() -> ColumnElement[str]:
+    """How a tag of cosign's form ends."""
+    return func.substr(tags.c.name, 73)
 
 
 def _is_root(repository_ids: Collection[int]) -> ColumnElement[bool]:
@@ -216,8 +245,9 @@ _FIELDS: Final = Fields(
 
 
 def _rows(content: ColumnElement[Any]) -> Select[Any]:
-    columns = [manifests.c[field] for field in ArtifactRow.__struct_fields__ if field != "content"]
-    return select(*columns, content).where(_LIVE)
+    own = [manifests.c[field] for field in ArtifactRow.__struct_fields__[:-2]]
+    pushed_by = select(accounts.c.name).where(accounts.c.id == manifests.c.pushed_by).scalar_subquery()
+    return select(*own, pushed_by.label("pushed_by_name"), content).where(_LIVE)
 
 
 _LISTED = _rows(case((manifests.c.size <= LISTED_CONTENT, manifests.c.content)))
@@ -396,25 +426,20 @@ def _speaking(repository_id: int, subjects: Mapping[int, Digest]) -> Any:
     named = (_subjects.c.id.label("subject_id"), _subjects.c.digest.label("about"))
     pair = and_(_live_subject, _subjects.c.id.in_(subjects))
     here = (manifests.c.repository_id == repository_id, _LIVE)
-    by_subject = select(*_ACCESSORY, *named, literal(0).label("by_tag")).where(
+    by_subject = select(*_ACCESSORY, *named, cast(literal(""), String).label("scheme")).where(
         *here, manifests.c.subject_digest.in_(subjects.values()), pair, _subjects.c.digest == manifests.c.subject_digest
     )
-    signatures = [signature_tag(digest) for digest in subjects.values()]
-    signing = (tags.c.repository_id == repository_id, tags.c.name.in_(signatures), tags.c.deleted_at.is_(None))
-    by_tag = select(*_ACCESSORY, *named, literal(1).label("by_tag")).where(
+    names = [signature_tag(digest, scheme) for digest in subjects.values() for scheme in SCHEMES]
+    signing = (tags.c.repository_id == repository_id, tags.c.name.in_(names), tags.c.deleted_at.is_(None))
+    by_tag = select(*_ACCESSORY, *named, _scheme().label("scheme")).where(
         *signing, manifests.c.id == tags.c.manifest_id, *here, pair, _subjects.c.digest == _signed_digest(), _only_by_tag
     )
     return by_subject.union_all(by_tag).subquery("speaking")
 
 
-def signature_tag(digest: Digest) -> str:
-    """The tag under which cosign keeps the signatures of a manifest where it does not use referrers."""
-    return f"{digest.algorithm}-{digest.encoded}.sig"
-
-
-def is_signature_tag(tag: str) -> bool:
-    """Whether a tag is of the form that cosign gives to signatures."""
-    return re.fullmatch(r"sha256-[0-9a-f]{64}\.sig", tag) is not None
+def signature_tag(digest: Digest, scheme: str = "sig") -> str:
+    """The tag under which cosign keeps what it says of a manifest where it does not use referrers."""
+    return f"{digest.algorithm}-{digest.encoded}.{scheme}"
 
 
 def accessories(
@@ -427,19 +452,72 @@ def accessories(
     return [_accessory(row) for row in rows], total
 
 
-def accessories_of(connection: Connection, repository_id: int, subjects: Mapping[int, Digest]) -> dict[int, list[AccessoryRow]]:
-    """By subject, the newest of what speaks about it, at most `SHOWN`, in the order in which they came."""
+def accessories_of(
+    connection: Connection, repository_id: int, subjects: Mapping[int, Digest], most: int = SHOWN
+) -> dict[int, list[AccessoryRow]]:
+    """By subject, the newest of what speaks about it, at most so many of each, in the order in which they came."""
     if not subjects:
         return {}
     speaking = _speaking(repository_id, subjects).c
     rank = func.row_number().over(partition_by=speaking.subject_id, order_by=speaking.id.desc()).label("rank")
     ranked = select(*speaking, rank).subquery("ranked")
     found: dict[int, list[AccessoryRow]] = {}
-    for row in connection.execute(select(ranked).where(ranked.c.rank <= SHOWN).order_by(ranked.c.id)):
+    for row in connection.execute(select(ranked).where(ranked.c.rank <= most).order_by(ranked.c.id)):
         one = _accessory(tuple(row))
         found.setdefault(one.subject_id, []).append(one)
     return found
 
 
+def accessory_counts(connection: Connection, repository_id: int, subjects: Mapping[int, Digest]) -> dict[int, int]:
+    """By subject, how much speaks about it; one of which nothing does is left out."""
+    if not subjects:
+        return {}
+    speaking = _speaking(repository_id, subjects).c
+    counted = select(speaking.subject_id, func.count()).group_by(speaking.subject_id)
+    return {row[0]: row[1] for row in connection.execute(counted)}
+
+
 def _accessory(row: Values) -> AccessoryRow:
-    return AccessoryRow(row[0], Digest(row[1]), row[2], row[3], bool(row[4]), row[5], Digest(row[6]), bool(row[7]))
+    return AccessoryRow(row[0], Digest(row[1]), row[2], row[3], bool(row[4]), row[5], Digest(row[6]), row[7])
+
+
+# --- what goes with a manifest --------------------------------------------------------------------------------------------------------
+
+
+class PartRow(msgspec.Struct, frozen=True):
+    """A manifest that an index names."""
+
+    id: int
+    digest: Digest
+    media_type: str
+    artifact_type: str | None
+
+
+def going_with(
+    connection: Connection, repository_id: int, manifest_id: int, digest: Digest, most: int
+) -> tuple[list[AccessoryRow], list[PartRow], bool]:
+    """What would be deleted with a manifest: what speaks about any of it, and the parts of an index that nothing else names.
+
+    And whether there is more, beyond so many. A few queries for each step away from the manifest.
+    """
+    level, speaking, parts = {manifest_id: digest}, dict[int, AccessoryRow](), dict[int, PartRow]()
+    gone: set[int] = set()
+    while level and len(gone) < most:
+        gone |= level.keys()
+        about = [_accessory(tuple(row)) for row in connection.execute(select(*_speaking(repository_id, level).c).limit(most))]
+        named = _unused_parts(connection, repository_id, level, gone, most)
+        speaking |= {row.id: row for row in about if row.id not in gone}
+        parts |= {row.id: row for row in named if row.id not in gone and row.id not in speaking}
+        level = {row.id: row.digest for row in about if row.id not in gone} | {row.id: row.digest for row in named if row.id not in gone}
+    return list(speaking.values()), list(parts.values()), bool(level)
+
+
+def _unused_parts(connection: Connection, repository_id: int, indexes: Collection[int], gone: Collection[int], most: int) -> list[PartRow]:
+    """What these indexes name, and no tag nor any index beside those that are `gone`."""
+    named = select(manifest_references.c.digest).where(
+        manifest_references.c.manifest_id.in_(indexes), manifest_references.c.role == "manifest"
+    )
+    own = (manifests.c.repository_id == repository_id, _LIVE, manifests.c.derived.is_(False), manifests.c.digest.in_(named))
+    lonely = (~_tagged([repository_id]), ~_named_by_index([repository_id], gone))
+    columns = (manifests.c.id, manifests.c.digest, manifests.c.media_type, manifests.c.artifact_type)
+    return [PartRow(row[0], Digest(row[1]), *row[2:]) for row in connection.execute(select(*columns).where(*own, *lonely).limit(most))]

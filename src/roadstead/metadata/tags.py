@@ -91,6 +91,30 @@ def page(connection: Connection, manifest_id: int, listing: Listing) -> tuple[li
     return [TagDetail(*row) for row in rows], total
 
 
+class TaggedRow(msgspec.Struct, frozen=True):
+    """One live tag with what it points to."""
+
+    tag: TagDetail
+    digest: Digest
+    media_type: str
+    artifact_type: str | None
+
+
+def page_of_repository(connection: Connection, repository_id: int, listing: Listing) -> tuple[list[TaggedRow], int]:
+    """A page of a repository's live tags, and how many there are; it can be filtered by `digest` too. Raises InvalidInput."""
+    pointing = (manifests.c.digest, manifests.c.media_type, manifests.c.artifact_type)
+    joined = select(*_DETAIL, *pointing).join_from(tags, manifests, manifests.c.id == tags.c.manifest_id)
+    fields = msgspec.structs.replace(_FIELDS, columns={**_FIELDS.columns, "digest": manifests.c.digest})
+    rows, total = listed(connection, joined.where(tags.c.repository_id == repository_id, tags.c.deleted_at.is_(None)), fields, listing)
+    return [TaggedRow(TagDetail(*row[:7]), Digest(row[7]), row[8], row[9]) for row in rows], total
+
+
+def counts(connection: Connection, manifest_ids: Collection[int]) -> dict[int, int]:
+    """By manifest, how many live tags point to it; one without any is left out."""
+    counted = select(tags.c.manifest_id, func.count()).where(tags.c.manifest_id.in_(manifest_ids), tags.c.deleted_at.is_(None))
+    return {row[0]: row[1] for row in connection.execute(counted.group_by(tags.c.manifest_id))}
+
+
 def newest_of(connection: Connection, manifest_ids: Collection[int], limit: int) -> dict[int, list[TagDetail]]:
     """By manifest, the live tags that point to it, the newest first, at most `limit` of each."""
     rank = func.row_number().over(partition_by=tags.c.manifest_id, order_by=(tags.c.pushed_at.desc(), tags.c.id.desc())).label("rank")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from sqlalchemy import Connection
@@ -19,14 +20,19 @@ from roadstead.metadata.listing import Listing
 from roadstead.metadata.repositories import PlaceRow
 from roadstead.metadata.tags import TagDetail
 from roadstead.oci import media_type
-from roadstead.oci.artifact_type import SIF, accessory_kind, kind_of
+from roadstead.oci.artifact_type import SIF, accessory_kind, is_attestation, kind_of, scheme_of
 from roadstead.oci.digest import Digest
 from roadstead.oci.manifest import Manifest, parse_manifest
+from roadstead.oci.platform import is_attestation as names_attestation
 from roadstead.oci.reference import Reference, RepositoryName
 from roadstead.registry.configs import CONFIG_LIMIT, LISTED_LIMIT, Attributes, Configs
 from roadstead.registry.manifests import unknown
 from roadstead.registry.repositories import Repositories
 from roadstead.registry.repositories import unknown as unknown_repository
+
+_ATTESTATION: Final = "attestation.in-toto"
+_GOING: Final = 1000
+"""So many manifests that go with another are counted."""
 
 
 class Child(msgspec.Struct, frozen=True):
@@ -45,10 +51,38 @@ class Accessory(msgspec.Struct, frozen=True):
     id: int
     digest: Digest
     kind: str
+    artifact_type: str | None
     size: int
     pushed_at: datetime
     subject_id: int
     subject_digest: Digest
+
+
+class Speaking(msgspec.Struct, frozen=True):
+    """What speaks about an artifact, with what speaks about that."""
+
+    row: Accessory
+    below: Speakers
+
+
+class Speakers(msgspec.Struct, frozen=True):
+    """The newest of what speaks about one artifact, of so many in all."""
+
+    rows: tuple[Speaking, ...] = ()
+    total: int = 0
+
+
+class Going(msgspec.Struct, frozen=True):
+    """What goes with an artifact when that is deleted whole: how many `tags`, and by kind how many `accessories` and parts of an index.
+
+    `more` says that there is more than was counted. What `is_part` of an index cannot be deleted alone.
+    """
+
+    tags: int
+    accessories: Mapping[str, int]
+    parts: Mapping[str, int]
+    more: bool
+    is_part: bool
 
 
 class Artifact(msgspec.Struct, frozen=True):
@@ -56,6 +90,9 @@ class Artifact(msgspec.Struct, frozen=True):
 
     `media_type` is the manifest's, `config_type` its config's; `attributes` is what the config says, or a SIF of itself, `children`
     what an index names: None and () in a list where manifest, config or that are too large to be read along.
+
+    `accessory` is its kind as an accessory, if it is one: of something that may not be here any more. Of `tags` and `accessories` the
+    newest hundred are there; the counts are of all.
     """
 
     id: int
@@ -75,6 +112,10 @@ class Artifact(msgspec.Struct, frozen=True):
     children: tuple[Child, ...]
     tags: tuple[TagDetail, ...]
     accessories: tuple[Accessory, ...]
+    accessory: str | None
+    pushed_by: str | None
+    tag_count: int
+    accessory_count: int
 
 
 class _Around(msgspec.Struct, frozen=True):
@@ -82,7 +123,9 @@ class _Around(msgspec.Struct, frozen=True):
 
     sizes: Mapping[int, int]
     tags: Mapping[int, Sequence[TagDetail]]
+    tag_counts: Mapping[int, int]
     accessories: Mapping[int, Sequence[AccessoryRow]]
+    accessory_counts: Mapping[int, int]
     configs: Mapping[int, ConfigRow]
     sifs: Collection[int]
     facts: Mapping[int, str]
@@ -154,6 +197,41 @@ class Artifacts:
 
         return await self._database.read(work)
 
+    async def speaking(self, actor: Actor, name: RepositoryName, reference: Reference, most: Sequence[int] = (20, 5, 5)) -> Speakers:
+        """What speaks about an artifact, as a tree: of each the newest that speak about it, `most` at each step away. Raises as `get`."""
+        _, repository_id = await self._there(actor, name)
+
+        def work(connection: Connection) -> Speakers:
+            row = _find(connection, repository_id, name, reference)
+            level, found, counts = {row.id: row.digest}, dict[int, Sequence[AccessoryRow]](), dict[int, int]()
+            for limit in most:
+                here = artifacts.accessories_of(connection, repository_id, level, limit)
+                found |= here
+                counts |= artifacts.accessory_counts(connection, repository_id, level)
+                level = {one.id: one.digest for several in here.values() for one in several if one.id not in found}
+            sizes = artifacts.sizes(connection, {one.id for several in found.values() for one in several})
+            return _speakers(row.id, found, counts, sizes, len(most))
+
+        return await self._database.read(work)
+
+    async def going(self, actor: Actor, name: RepositoryName, reference: Reference) -> Going:
+        """What would go with an artifact by `Manifests.delete_whole`. Raises as `get`."""
+        _, repository_id = await self._there(actor, name)
+
+        def work(connection: Connection) -> Going:
+            row = _find(connection, repository_id, name, reference)
+            speaking, parts, more = artifacts.going_with(connection, repository_id, row.id, row.digest, _GOING)
+            sifs = artifacts.sifs(connection, [part.id for part in parts])
+            said = _attestations(_parsed([row]).get(row.id))
+            accessories = [accessory_kind(one.artifact_type, scheme=one.scheme, derived=one.derived) for one in speaking]
+            accessories += [_ATTESTATION for part in parts if part.digest in said]
+            kinds = [SIF if part.id in sifs else kind_of(part.media_type, part.artifact_type) for part in parts if part.digest not in said]
+            tagged = tags.counts(connection, [row.id]).get(row.id, 0)
+            is_part = artifacts.is_named(connection, repository_id, row.id)
+            return Going(tagged, Counter(accessories), Counter(kinds), more, is_part)
+
+        return await self._database.read(work)
+
     async def history(self, actor: Actor, name: RepositoryName, reference: Reference) -> Sequence[Attributes]:
         """How an image was built, as its config tells it. Raises NotFound for what is no image or does not tell; else as `get`."""
         _, repository_id = await self._there(actor, name)
@@ -190,7 +268,7 @@ class Artifacts:
             repository_id=row.repository_id,
             repository=name,
             digest=row.digest,
-            kind=SIF if row.id in around.sifs else kind_of(row.media_type, config_type or row.artifact_type),
+            kind=SIF if row.id in around.sifs else kind_of(row.media_type, row.artifact_type),
             media_type=row.media_type,
             config_type=config_type,
             artifact_type=row.artifact_type,
@@ -202,6 +280,10 @@ class Artifacts:
             children=_children(parsed, around.ids),
             tags=tuple(around.tags.get(row.id, ())),
             accessories=tuple(_accessories(around.accessories.get(row.id, ()), around.sizes)),
+            accessory=_accessory_kind(row, around.tags.get(row.id, ()), parsed),
+            pushed_by=row.pushed_by,
+            tag_count=around.tag_counts.get(row.id, 0),
+            accessory_count=around.accessory_counts.get(row.id, 0),
         )
 
 
@@ -240,13 +322,16 @@ def _around(
     limit: int | None = None,
 ) -> _Around:
     ids = [row.id for row in rows]
-    speaking = artifacts.accessories_of(connection, repository_id, {row.id: row.digest for row in rows}) if accessories else {}
+    subjects = {row.id: row.digest for row in rows} if accessories else {}
+    speaking = artifacts.accessories_of(connection, repository_id, subjects)
     measured = [*ids, *(one.id for several in speaking.values() for one in several)]
     named = dict.fromkeys(child.digest for manifest in parsed.values() for child in manifest.children)
     return _Around(
         sizes=artifacts.sizes(connection, measured),
         tags=tags.newest_of(connection, ids, artifacts.SHOWN),
+        tag_counts=tags.counts(connection, ids),
         accessories=speaking,
+        accessory_counts=artifacts.accessory_counts(connection, repository_id, subjects),
         configs=artifacts.configs(connection, repository_id, ids),
         sifs=artifacts.sifs(connection, ids),
         facts=facts.of_manifests(connection, repository_id, ids, limit),
@@ -264,7 +349,8 @@ def _accessories(rows: Collection[AccessoryRow], sizes: Mapping[int, int]) -> li
         Accessory(
             id=row.id,
             digest=row.digest,
-            kind=accessory_kind(row.artifact_type, by_tag=row.by_tag, derived=row.derived),
+            kind=accessory_kind(row.artifact_type, scheme=row.scheme, derived=row.derived),
+            artifact_type=row.artifact_type,
             size=sizes[row.id],
             pushed_at=row.pushed_at,
             subject_id=row.subject_id,
@@ -272,3 +358,26 @@ def _accessories(rows: Collection[AccessoryRow], sizes: Mapping[int, int]) -> li
         )
         for row in rows
     ]
+
+
+def _accessory_kind(row: ArtifactRow, tagged: Iterable[TagDetail], parsed: Manifest | None) -> str | None:
+    """The kind of an accessory, by what a manifest says of itself; None for one that says nothing about another."""
+    scheme = next((found for tag in tagged if (found := scheme_of(tag.name))), "")
+    if row.subject_digest is not None or scheme:
+        return accessory_kind(row.artifact_type, scheme=scheme, derived=row.derived)
+    return _ATTESTATION if parsed is not None and is_attestation([layer.media_type for layer in parsed.layers]) else None
+
+
+def _attestations(parsed: Manifest | None) -> set[Digest]:
+    """What an index names that is no image."""
+    return {child.digest for child in (parsed.children if parsed else ()) if names_attestation(child.platform, child.annotations)}
+
+
+def _speakers(
+    subject: int, found: Mapping[int, Sequence[AccessoryRow]], counts: Mapping[int, int], sizes: Mapping[int, int], depth: int
+) -> Speakers:
+    """The tree below a manifest; what cosign's tags name may speak about each other, so that its depth has an end."""
+    rows = found.get(subject, ()) if depth else ()
+    made = zip(rows, _accessories(rows, sizes), strict=True)
+    below = tuple(Speaking(one, _speakers(row.id, found, counts, sizes, depth - 1)) for row, one in made)
+    return Speakers(below, counts.get(subject, 0))

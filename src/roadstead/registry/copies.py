@@ -14,6 +14,7 @@ from roadstead.access.actor import Action, Actor
 from roadstead.errors import TooLarge
 from roadstead.metadata import artifacts, derived, tags
 from roadstead.metadata.database import Database
+from roadstead.oci.artifact_type import scheme_of
 from roadstead.oci.digest import Digest
 from roadstead.oci.manifest import Manifest, parse_manifest
 from roadstead.oci.reference import Reference, RepositoryName, TagName
@@ -81,8 +82,8 @@ def _parts(connection: Connection, repository_id: int, root: int, digest: Digest
         speaking, named = artifacts.dependents(connection, repository_id, manifest_id, digest)
         made = derived.of(connection, repository_id, [digest])  # is made there too when it is asked for
         tagged = tags.newest_of(connection, [manifest_id], TAGS_LIMIT).get(manifest_id, ())
-        # A part of an index takes no tags along, but cosign finds its signatures by theirs.
-        kept = [tag.name for tag in tagged if manifest_id == root or artifacts.is_signature_tag(tag.name)]
+        # A part of an index takes no tags along, but cosign finds what it says by theirs.
+        kept = [tag.name for tag in tagged if manifest_id == root or scheme_of(tag.name)]
         found[digest] = _Part(tuple(named.values()), tuple(kept))
         if len(found) + len(waiting) > _LIMIT:
             raise TooLarge(f"The artifact has more than {_LIMIT} manifests; copy its parts.")

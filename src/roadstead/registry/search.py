@@ -31,6 +31,7 @@ class Push(msgspec.Struct, frozen=True):
     tag: TagName
     digest: Digest
     kind: str
+    artifact_type: str | None
     size: int
     by: str | None
     at: datetime
@@ -85,4 +86,4 @@ def _wanted(text: str) -> str:
 
 def _push(row: PushRow, size: int, *, is_sif: bool) -> Push:
     kind = SIF if is_sif else kind_of(row.media_type, row.artifact_type)
-    return Push(row.repository, row.tag, row.digest, kind, size, row.by, row.at)
+    return Push(row.repository, row.tag, row.digest, kind, row.artifact_type, size, row.by, row.at)

@@ -381,3 +381,124 @@ async def test_a_copy_of_what_has_lost_a_layer_fails_and_leaves_no_tag(registry:
     await push_blob(registry, admin, APP, Blob(b"a"))
     await registry.copies.copy(admin, APP, TagName("latest"), COPY)
     assert await registry.tags.names(admin, COPY, "", 10) == ["latest"]
+
+
+@pytest.mark.parametrize(
+    ("artifact_type", "kind"),
+    [
+        ("application/spdx+json", "sbom.spdx"),
+        ("application/vnd.cyclonedx+json", "sbom.cyclonedx"),
+        ("application/vnd.in-toto+json", "attestation.in-toto"),
+        ("application/vnd.dev.cosign.artifact.sig.v1+json", "signature.cosign"),
+        ("application/vnd.example+json", "subject.accessory"),
+    ],
+)
+async def test_accessories_have_their_kinds(registry: Registry, admin: Actor, artifact_type: str, kind: str) -> None:
+    base = plain("base")
+    about = image("about", subject=base, artifact_type=artifact_type, config_type=media_type.OCI_EMPTY)
+    await push_image(registry, admin, APP, base)
+    await push_image(registry, admin, APP, about)
+    assert [one.kind for one in (await get(registry, admin, base)).accessories] == [kind]
+    alone = await get(registry, admin, about)
+    assert (alone.accessory, alone.kind, alone.pushed_by) == (kind, "UNKNOWN", "admin")
+
+
+async def test_an_artifact_type_beside_an_empty_config_counts_everywhere(registry: Registry, admin: Actor) -> None:
+    made = image("data", artifact_type="application/vnd.cncf.helm.config.v1+json", config_type=media_type.OCI_EMPTY)
+    await push_image(registry, admin, APP, made, "1.0")
+    assert (await get(registry, admin, made)).kind == "CHART"
+    assert await listed(registry, admin, only("type", "CHART")) == [made.digest]
+    assert await listed(registry, admin, only("type", "IMAGE")) == []
+    assert [one.kind for one in await registry.search.recent(admin)] == ["CHART"]
+    tagged, _ = await registry.tags.page(admin, APP, Listing())
+    assert [one.kind for one in tagged] == ["CHART"]
+
+
+async def test_cosign_says_by_tags_what_it_says(registry: Registry, admin: Actor) -> None:
+    base = plain("base")
+    await push_image(registry, admin, APP, base, "latest")
+    for scheme in ("sig", "att", "sbom"):
+        await push_image(registry, admin, APP, plain(scheme), signature_tag(base.digest, scheme))
+    assert await listed(registry, admin) == [base.digest]
+    kinds = {one.digest: one.kind for one in (await get(registry, admin, base)).accessories}
+    assert kinds == {
+        plain("sig").digest: "signature.cosign",
+        plain("att").digest: "attestation.cosign",
+        plain("sbom").digest: "sbom.cosign",
+    }
+    assert (await get(registry, admin, plain("att"))).accessory == "attestation.cosign"
+    tagged, total = await registry.tags.page(admin, APP, Listing(sort=(Sort("name"),)))
+    assert (total, [one.accessory for one in tagged]) == (4, [None, "attestation.cosign", "sbom.cosign", "signature.cosign"])
+    await registry.copies.copy(admin, APP, TagName("latest"), COPY)
+    assert len(await registry.tags.names(admin, COPY, "", 10)) == 4
+    await registry.manifests.delete_whole(admin, APP, base.digest)
+    assert await registry.tags.names(admin, APP, "", 10) == []
+
+
+async def test_tags_are_paged_filtered_and_told_with_what_they_stand_for(registry: Registry, admin: Actor, clock: ManualClock) -> None:
+    one, two = plain("one"), plain("two")
+    for number in range(12):
+        clock.advance(timedelta(minutes=1))
+        await push_image(registry, admin, APP, one if number % 2 else two, f"v{number}")
+    rows, total = await registry.tags.page(admin, APP, Listing(page=Page(1, 5)))
+    assert ([row.tag.name for row in rows], total) == (["v11", "v10", "v9", "v8", "v7"], 12)
+    assert rows[0].digest == one.digest
+    assert rows[0].size == (await get(registry, admin, one)).size
+    assert rows[0].tag.pushed_by == "admin"
+    named, total = await registry.tags.page(admin, APP, only("name", "V1", match=Match.CONTAINS))
+    assert ([row.tag.name for row in named], total) == (["v11", "v10", "v1"], 3)
+    _, total = await registry.tags.page(admin, APP, only("digest", two.digest))
+    assert total == 6
+    assert (await get(registry, admin, two)).tag_count == 6
+    with pytest.raises(InvalidInput):
+        await registry.tags.page(admin, APP, only("size", "1"))
+
+
+async def test_what_speaks_about_an_artifact_is_a_tree_with_true_counts(registry: Registry, admin: Actor) -> None:
+    base = plain("base")
+    await push_image(registry, admin, APP, base, "latest")
+    for number in range(4):
+        about = image(f"a{number}", subject=base, artifact_type="application/spdx+json")
+        await push_image(registry, admin, APP, about)
+        for below in range(number):
+            await push_image(registry, admin, APP, image(f"b{number}{below}", subject=about, artifact_type="application/vnd.in-toto+json"))
+    tree = await registry.artifacts.speaking(admin, APP, TagName("latest"), (3, 2))
+    assert [(one.row.kind, one.below.total, len(one.below.rows)) for one in tree.rows] == [
+        ("sbom.spdx", 1, 1),
+        ("sbom.spdx", 2, 2),
+        ("sbom.spdx", 3, 2),
+    ]
+    assert tree.total == 4
+    assert all(below.row.size and not below.below.rows for one in tree.rows for below in one.below.rows)
+
+
+async def test_tags_that_speak_about_each_other_have_an_end(registry: Registry, admin: Actor) -> None:
+    one, two = plain("one"), plain("two")
+    await push_image(registry, admin, APP, one, signature_tag(two.digest))
+    await push_image(registry, admin, APP, two, signature_tag(one.digest))
+    tree = await registry.artifacts.speaking(admin, APP, one.digest)
+    assert tree.rows[0].row.digest == two.digest
+    going = await registry.artifacts.going(admin, APP, one.digest)
+    assert (going.tags, going.accessories) == (1, {"signature.cosign": 1})
+
+
+async def test_what_goes_with_an_artifact_is_what_is_deleted(registry: Registry, admin: Actor) -> None:
+    parts = [plain(name) for name in ("amd64", "arm64", "tagged", "shared")]
+    whole, other = index(*parts), index(parts[3])
+    for part in parts:
+        await push_image(registry, admin, APP, part, *(["mine"] if part is parts[2] else []))
+    await push_manifest(registry, admin, APP, other, "other")
+    await push_manifest(registry, admin, APP, whole, "1", "2")
+    signature = image("s", subject=whole, artifact_type="application/vnd.cncf.notary.signature")
+    sbom = image("b", subject=parts[0], artifact_type="application/spdx+json")
+    signed = image("sb", subject=sbom, artifact_type="application/vnd.cncf.notary.signature")
+    for one in (signature, sbom, signed):
+        await push_image(registry, admin, APP, one)
+    going = await registry.artifacts.going(admin, APP, TagName("1"))
+    assert (going.tags, going.parts, going.more, going.is_part) == (2, {"IMAGE": 2}, False, False)
+    assert going.accessories == {"signature.notation": 2, "sbom.spdx": 1}
+    assert (await registry.artifacts.going(admin, APP, parts[0].digest)).is_part
+    before = await listed(registry, admin, only("base", "*"))
+    await registry.manifests.delete_whole(admin, APP, whole.digest)
+    gone = len(before) - len(await listed(registry, admin, only("base", "*")))
+    assert gone == 1 + sum(going.parts.values()) + sum(going.accessories.values())
