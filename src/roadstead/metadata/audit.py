@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, update
 
-from roadstead.metadata.listing import Fields, Listing, Sort, listed
+from roadstead.metadata.listing import Fields, Filter, Listing, Sort, listed
 from roadstead.metadata.schema import EPOCH, audit_log
 from roadstead.metadata.statements import Prepared, batched
 
@@ -62,13 +62,24 @@ def add(connection: Connection, *new: NewAudit) -> None:
         _ADD.change_each(connection, [msgspec.structs.asdict(one) for one in new])
 
 
-_FIELDS = Fields({field: audit_log.c[field] for field in AuditRow.__struct_fields__}, audit_log.c.id, (Sort("id", descending=True),))
+def _of_repository(asked: Filter) -> ColumnElement[bool]:
+    """What was done to one of these repositories, or to a tag or manifest in it: as image references name them."""
+    names = [(name, audit_log.c.resource) for name in asked.values]
+    return or_(*(or_(own == name, *(own.startswith(f"{name}{mark}", autoescape=True) for mark in ":@")) for name, own in names))
+
+
+_FIELDS = Fields(
+    {field: audit_log.c[field] for field in AuditRow.__struct_fields__},
+    audit_log.c.id,
+    (Sort("id", descending=True),),
+    {"repository": _of_repository},
+)
 
 
 def page(connection: Connection, listing: Listing, project_ids: frozenset[int] | None = None) -> tuple[list[AuditRow], int]:
     """The rows that the listing asks for, newest first unless it says otherwise, and how many there are on all pages.
 
-    Only those of `project_ids`, where given. Every column of `AuditRow` can be asked for. Raises InvalidInput.
+    Only those of `project_ids`, where given. Every column of `AuditRow` can be asked for, and `repository`. Raises InvalidInput.
     """
     seen = select(*_COLUMNS) if project_ids is None else select(*_COLUMNS).where(audit_log.c.project_id.in_(project_ids))
     rows, total = listed(connection, seen, _FIELDS, listing)

@@ -1,4 +1,4 @@
-"""What is asked of the audit log on the pages that show it: by whom, what was done, and to what."""
+"""What is asked of the audit log on the pages that show it: by whom, what was done, and to what, or in which repository."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from roadstead.registry.rows import AuditRow
 from roadstead.web.call import Call
 
 _SIZE: Final = 50
-_FIELDS: Final = {"who": ("actor", Match.CONTAINS), "what": ("action", Match.EQUAL), "which": ("resource", Match.CONTAINS)}
+_FIELDS: Final = {
+    "who": ("actor", Match.CONTAINS),
+    "what": ("action", Match.EQUAL),
+    "which": ("resource", Match.CONTAINS),
+    "of": ("repository", Match.EQUAL),
+}
 """A field of the form → of the log, and how it is compared."""
 
 
