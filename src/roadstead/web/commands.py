@@ -14,6 +14,9 @@ from roadstead.registry.rows import ProjectRow
 _LIBRARY_PARTS = 3
 """Names of more parts than this cannot be written for `library://`."""
 
+_LIBRARY = "Apptainer, by library"
+_ONCE = "Apptainer, converted once by the registry"
+
 
 class Command(msgspec.Struct, frozen=True):
     """A command line, and who types it."""
@@ -40,46 +43,112 @@ class Server(msgspec.Struct, frozen=True):
         return "" if self.secure else "--no-https "
 
     @property
+    def plain_http(self) -> str:
+        """What Helm and oras must be told where there is no TLS."""
+        return "" if self.secure else "--plain-http "
+
+    @property
+    def address(self) -> str:
+        """For clients that want a URL."""
+        return f"{'https' if self.secure else 'http'}://{self.host}"
+
+    @property
     def has_library(self) -> bool:
         """Whether the remotes of Apptainer, which take no port and no plain HTTP, can name it."""
         return self.secure and ":" not in self.host.rpartition("]")[2]
 
 
-def commands(server: Server, project: ProjectRow, name: RepositoryName, reference: Reference, kind: str) -> list[Command]:
-    """By tag or by digest, as `reference` is; empty for what is neither image nor SIF."""
-    if kind not in ("IMAGE", SIF):
-        return []
-    converts = project.conversion_policy.when != "off"
-    if isinstance(reference, Digest):
-        return _by_digest(server, f"{server.host}/{name}@{reference}", kind)
-    where = f"{server.host}/{name}:{reference}"
-    return [
-        *_by_tag(server, where, kind, converts=converts, sif_as_image=project.sif_as_image),
-        *_library(server, name, reference, kind, converts),
-    ]
+class Known(msgspec.Struct, frozen=True):
+    """What else is known of an artifact: the SIF that was made of an image, the file of a SIF, the version of a chart."""
+
+    converted: Digest | None = None
+    file: Digest | None = None
+    version: str | None = None
 
 
-def _by_digest(server: Server, where: str, kind: str) -> list[Command]:
+def commands(
+    server: Server, project: ProjectRow, name: RepositoryName, reference: Reference, kind: str, known: Known | None = None
+) -> list[Command]:
+    """By tag or by digest, as `reference` is. What is neither image nor SIF nor chart is a matter of files."""
+    at = _At(server, project, name, reference, known or Known())
     if kind == SIF:
-        return [Command("Apptainer", f"apptainer pull {server.plain}oras://{where}")]
-    docker = [Command("Docker", f"docker pull {where}"), Command("Podman", f"podman pull {where}")]
-    return [*docker, Command("Apptainer, converted on your machine", f"apptainer pull {server.plain}docker://{where}")]
+        return at.sif_by_digest() if isinstance(reference, Digest) else at.sif_by_tag()
+    if kind == "IMAGE":
+        return at.image_by_digest() if isinstance(reference, Digest) else at.image_by_tag()
+    if kind == "CHART" and not isinstance(reference, Digest):
+        return at.chart()
+    return at.files()
 
 
-def _by_tag(server: Server, where: str, kind: str, *, converts: bool, sif_as_image: bool) -> list[Command]:
-    if kind == SIF:
-        found = [Command("Apptainer", f"apptainer pull {server.plain}oras://{where}")]
-        if converts:
-            found += [Command("Docker", f"docker pull {where}")] if sif_as_image else []
-            found += [Command("Podman", f"podman pull {where}.oci")]
-        return found
-    found = [Command("Docker", f"docker pull {where}"), Command("Podman", f"podman pull {where}")]
-    if converts:
-        found.append(Command("Apptainer, converted once by the registry", f"apptainer pull {server.plain}oras://{where}.sif"))
-    return [*found, Command("Apptainer, converted on your machine", f"apptainer pull {server.plain}docker://{where}")]
+class _At(msgspec.Struct, frozen=True):
+    """One artifact by one of its names."""
 
+    server: Server
+    project: ProjectRow
+    name: RepositoryName
+    reference: Reference
+    known: Known
 
-def _library(server: Server, name: RepositoryName, tag: Reference, kind: str, converts: bool) -> list[Command]:
-    if not server.has_library or str(name).count("/") >= _LIBRARY_PARTS or (kind != SIF and not converts):
-        return []
-    return [Command("Apptainer, by library", f"apptainer pull library://{name}:{tag}")]
+    @property
+    def where(self) -> str:
+        """As docker names it."""
+        return f"{self.server.host}/{self.name}{'@' if isinstance(self.reference, Digest) else ':'}{self.reference}"
+
+    @property
+    def converts(self) -> bool:
+        return self.project.conversion_policy.when != "off"
+
+    def image_by_tag(self) -> list[Command]:
+        found = self._docker()
+        if self.converts:
+            found.append(Command(_ONCE, f"apptainer pull {self.server.plain}oras://{self.where}.sif"))
+        there = self.known.converted is not None or self.project.conversion_policy.anonymous
+        library = self._library(str(self.reference), is_there=there) if self.converts else []
+        return [*found, self._here(), *library]
+
+    def image_by_digest(self) -> list[Command]:
+        made = self.known.converted
+        once = [] if made is None else [Command(_ONCE, f"apptainer pull {self.server.plain}oras://{self.server.host}/{self.name}@{made}")]
+        return [*self._docker(), *once, self._here()]
+
+    def sif_by_tag(self) -> list[Command]:
+        found = [self._oras()]
+        if self.converts:
+            found += [Command("Docker", f"docker pull {self.where}")] if self.project.sif_as_image else []
+            found += [Command("Podman", f"podman pull {self.where}.oci")]
+        return [*found, *self._library(str(self.reference), is_there=True)]
+
+    def sif_by_digest(self) -> list[Command]:
+        file = self.known.file
+        return [self._oras(), *([] if file is None else self._library(f"{file.algorithm}.{file.encoded}", is_there=True))]
+
+    def chart(self) -> list[Command]:
+        # A tag has no +, for which Helm writes an underscore.
+        version = self.known.version if (self.known.version or "").replace("+", "_") == self.reference else None
+        where = f"oci://{self.server.host}/{self.name} --version {version or self.reference}"
+        return [Command("Helm", f"helm pull {self.server.plain_http}{where}")]
+
+    def files(self) -> list[Command]:
+        return [Command("oras", f"oras pull {self.server.plain_http}{self.where}")]
+
+    def _docker(self) -> list[Command]:
+        return [Command("Docker", f"docker pull {self.where}"), Command("Podman", f"podman pull {self.where}")]
+
+    def _oras(self) -> Command:
+        return Command("Apptainer", f"apptainer pull {self.server.plain}oras://{self.where}")
+
+    def _here(self) -> Command:
+        return Command("Apptainer, converted on your machine", f"apptainer pull {self.server.plain}docker://{self.where}")
+
+    def _library(self, tag: str, *, is_there: bool) -> list[Command]:
+        """Who names the library at the command line shows it no token: that is enough where everybody may have what `is_there`."""
+        if str(self.name).count("/") >= _LIBRARY_PARTS:
+            return []
+        pull = f"library://{self.name}:{tag}"
+        if self.project.public and is_there:
+            return [Command(_LIBRARY, f"apptainer pull --library {self.server.address} {pull}")]
+        if not self.server.has_library:
+            return []
+        host = self.server.host
+        once = Command(f"{_LIBRARY}: once", f"apptainer remote add --no-login {host} {host} && apptainer remote login {host}")
+        return [once, Command(_LIBRARY, f"apptainer pull {pull}")]

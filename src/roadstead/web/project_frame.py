@@ -62,3 +62,9 @@ async def repository_frame(call: Call, name: RepositoryName) -> ProjectFrame:
     """The frame of a repository's project, with what the reader may do in the repository. Raises as `project_frame`."""
     frame = await project_frame(call, name.project)
     return msgspec.structs.replace(frame, here=await call.rooms.registry.repositories.permitted(call.actor, name))
+
+
+def repository_tabs(name: RepositoryName) -> list[tuple[str, str]]:
+    """The addresses of a repository's pages with their labels."""
+    address = f"/repositories/{name}"
+    return [(address, "Artifacts"), (f"{address}/-/tags", "Tags"), (f"{address}/-/history", "History")]

@@ -9,6 +9,7 @@ import msgspec
 
 from roadstead.oci import platform
 from roadstead.oci.artifact_type import SIF
+from roadstead.oci.digest import Digest
 from roadstead.registry.artifacts import Artifact, Child
 from roadstead.registry.configs import Attributes
 from roadstead.sif.facts import Facts
@@ -16,6 +17,8 @@ from roadstead.sif.facts import Facts
 SHOWN: Final = 100
 """So many rows of each list that comes with an artifact are shown; the API has all."""
 
+_IMAGE: Final = ("os", "architecture", "created", "author")
+_CHART: Final = ("name", "version", "appVersion", "kubeVersion", "description", "type", "home")
 _SETTINGS: Final = ("Entrypoint", "Cmd", "WorkingDir", "User", "Env")
 
 _T = TypeVar("_T")
@@ -44,6 +47,24 @@ def first(rows: Sequence[_T], most: int = SHOWN) -> First[_T]:
 def images_of(artifact: Artifact) -> list[Child]:
     """What an index names, without what BuildKit says about that."""
     return [child for child in artifact.children if not platform.is_attestation(child.platform, child.annotations)]
+
+
+class Attestation(msgspec.Struct, frozen=True):
+    """What BuildKit says about an image of an index: a manifest of the same index, and the platform of that image if it is known."""
+
+    digest: Digest
+    here: bool
+    platform: str | None
+
+
+def attestations_of(artifact: Artifact) -> list[Attestation]:
+    """What an index names beside its images."""
+    platforms = {str(child.digest): platform.written(child.platform) for child in images_of(artifact)}
+    return [
+        Attestation(child.digest, child.id is not None, platforms.get(child.annotations.get(platform.ABOUT, "")))
+        for child in artifact.children
+        if platform.is_attestation(child.platform, child.annotations)
+    ]
 
 
 def platforms_of(artifact: Artifact) -> list[str]:
@@ -76,7 +97,7 @@ def lines_of(artifact: Artifact) -> list[tuple[str, str]]:
     """What its configuration has, or a SIF's labels, each with its name."""
     said = artifact.attributes or {}
     config = said.get("config")
-    lines = [(key, _line(said[key])) for key in ("os", "architecture", "created", "author") if said.get(key)]
+    lines = [(key, _line(said[key])) for key in (_CHART if artifact.kind == "CHART" else _IMAGE) if said.get(key)]
     if isinstance(config, dict):
         lines += [(key, _line(config[key])) for key in _SETTINGS if config.get(key)]
     return [*lines, *_labels(said.get("labels")), *_labels(config.get("Labels") if isinstance(config, dict) else None)]

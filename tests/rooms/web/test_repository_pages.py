@@ -21,7 +21,7 @@ from roadstead.registry.registry import Registry
 from roadstead.registry.seams import Seams
 from roadstead.registry.uploads import Body
 from roadstead.sif.gate import SifGate
-from roadstead.web.commands import Server, commands
+from roadstead.web.commands import Known, Server, commands
 from roadstead.web.rooms import Rooms
 from tests.conftest import MakeRegistry
 from tests.rooms.web.conftest import Visit
@@ -136,10 +136,15 @@ async def test_who_pulled_is_told_to_who_may_know(visit: Visit, registry: Regist
     await push_image(registry, admin, APP, ONE, "latest")
     await registry.manifests.get(user, APP, TagName("latest"))
     await registry.pulls.flush()
-    address, link = f"/repositories/{APP}", f"/projects/library/audit?what=pull&which={APP}"
+    address, link = f"/repositories/{APP}", f"/projects/library/audit?what=pull&of={APP}"
     assert link in (await visit(admin).get(address)).links()
     assert "ada pull" in (await visit(admin).get(link)).text
-    assert "ada pull" not in (await visit(admin).get(f"{link}x")).text
+    near = RepositoryName(f"{APP}lication")
+    await push_image(registry, admin, near, ONE, "latest")
+    for other in (f"{APP}x", "p", "library/ap_", near):
+        assert "ada pull" not in (await visit(admin).get(f"/projects/library/audit?of={other}")).text
+    assert f"push artifact {near}@" not in (await visit(admin).get(f"/projects/library/audit?of={APP}")).text
+    assert (await visit(admin).get("/projects/library/audit?of=%00")).status == 400
     assert link not in (await visit(user).get(address)).links()
     assert (await visit(user).get(link)).status == 403
 
@@ -216,20 +221,42 @@ async def test_commands_are_only_those_that_work(registry: Registry, admin: Acto
     tag, digest, deep = TagName("1"), Digest("sha256:" + "1" * 64), RepositoryName.parse("library/a/b/c")
     safe, plain = Server("lab.example", secure=True), Server("lab.example:5000", secure=False)
 
-    def texts(server: Server, name: RepositoryName, kind: str, at: TagName | Digest = tag) -> list[str]:
-        return [one.text for one in commands(server, project, name, at, kind)]
+    def texts(server: Server, name: RepositoryName, kind: str, at: TagName | Digest = tag, known: Known | None = None) -> list[str]:
+        return [one.text for one in commands(server, project, name, at, kind, known)]
 
     assert texts(safe, APP, SIF) == [
         "apptainer pull oras://lab.example/library/app:1",
         "docker pull lab.example/library/app:1",
         "podman pull lab.example/library/app:1.oci",
-        "apptainer pull library://library/app:1",
+        "apptainer pull --library https://lab.example library://library/app:1",
     ]
-    assert "apptainer pull library://library/app:1" in texts(safe, APP, "IMAGE")
+    assert "apptainer pull library://library/app:1" in texts(safe, APP, "IMAGE")  # who has it converted must say who they are
+    made = Known(converted=digest)
+    assert "apptainer pull --library https://lab.example library://library/app:1" in texts(safe, APP, "IMAGE", known=made)
+    assert f"apptainer pull oras://lab.example/library/app@{digest}" in texts(safe, APP, "IMAGE", digest, known=made)
     assert not [text for text in texts(safe, deep, SIF) if "library://" in text]
-    assert not [text for text in texts(plain, APP, SIF) if "library://" in text]
+    assert "apptainer pull --library http://lab.example:5000 library://library/app:1" in texts(plain, APP, SIF)
     assert texts(plain, APP, SIF, digest) == [f"apptainer pull --no-https oras://lab.example:5000/library/app@{digest}"]
-    assert texts(safe, APP, "CHART") == []
+    by_hash = f"apptainer pull --library https://lab.example library://library/app:sha256.{digest.encoded}"
+    assert texts(safe, APP, SIF, digest, known=Known(file=digest))[1:] == [by_hash]
+    assert texts(safe, APP, "CHART") == ["helm pull oci://lab.example/library/app --version 1"]
+    plus = TagName("1.0_build.7")
+    assert texts(plain, APP, "CHART", plus, known=Known(version="1.0+build.7")) == [
+        "helm pull --plain-http oci://lab.example:5000/library/app --version 1.0+build.7"
+    ]
+    assert texts(plain, APP, "CHART", digest) == [f"oras pull --plain-http lab.example:5000/library/app@{digest}"]
+    assert texts(safe, APP, "") == ["oras pull lab.example/library/app:1"]
+
+
+async def test_a_private_image_is_pulled_by_library_after_a_login(registry: Registry, admin: Actor) -> None:
+    project = await registry.projects.get(admin, "vault")
+    safe, plain = Server("lab.example", secure=True), Server("lab.example:5000", secure=False)
+    found = [one.text for one in commands(safe, project, VAULT, TagName("1"), SIF)]
+    assert found[-2:] == [
+        "apptainer remote add --no-login lab.example lab.example && apptainer remote login lab.example",
+        "apptainer pull library://vault/app:1",
+    ]
+    assert not [one for one in commands(plain, project, VAULT, TagName("1"), SIF) if "library://" in one.text]
 
 
 async def test_an_image_is_converted_by_who_may_push(visit: Visit, registry: Registry, rooms: Rooms, admin: Actor, user: Actor) -> None:

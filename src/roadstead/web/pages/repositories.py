@@ -1,4 +1,4 @@
-"""A repository with its artifacts, and the history of its tags. Addresses are written as image references are."""
+"""A repository with its artifacts, its tags and their history. Addresses are written as image references are."""
 
 from __future__ import annotations
 
@@ -9,20 +9,26 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from roadstead.access.actor import Action
-from roadstead.errors import NotFound, RoadsteadError
+from roadstead.errors import InvalidInput, NotFound, RoadsteadError
+from roadstead.oci.digest import Digest
 from roadstead.oci.reference import RepositoryName
-from roadstead.registry.listing import Filter, Match
+from roadstead.registry.listing import Filter, Match, Sort
 from roadstead.serving.response import Response
 from roadstead.web.call import MISTAKES, Call
 from roadstead.web.events import Look, follow
 from roadstead.web.pages.artifacts import change_artifact, show_artifact
-from roadstead.web.project_frame import repository_frame
+from roadstead.web.project_frame import repository_frame, repository_tabs
 from roadstead.web.references import parse
 from roadstead.web.routes import Pages
 from roadstead.web.told import platforms_of
 
 pages = Pages()
 
+_SORTS: Final = {
+    "pushed": (Sort("pushed_at", descending=True),),
+    "name": (Sort("name"),),
+    "pulled": (Sort("pulled_at", descending=True),),
+}
 _MARKDOWN: Final = MarkdownIt("commonmark", {"html": False}).enable("table")
 _TAGS: Final = nh3.ALLOWED_TAGS - {"img"}  # a picture of elsewhere would tell that site who reads
 
@@ -34,7 +40,24 @@ async def show_history(call: Call) -> Response:
     frame, wanted = await repository_frame(call, name), call.query.get("tag", "")
     named = (Filter("tag", Match.EQUAL, (wanted,)),) if wanted else ()
     rows, total = await call.rooms.registry.tags.history(call.actor, name, call.listing(*named))
-    return call.page("repositories/history.html", frame=frame, name=name, changes=rows, wanted=wanted, pager=call.pager(total))
+    values: dict[str, Any] = {"changes": rows, "wanted": wanted, "pager": call.pager(total), "tabs": repository_tabs(name)}
+    return call.page("repositories/history.html", frame=frame, name=name, **values)
+
+
+@pages.get("/repositories/{name:path}/-/tags")
+async def show_tags(call: Call) -> Response:
+    """Its tags, those with a part of the name (`?tag=`), those that stand for a digest (`?of=`)."""
+    name = RepositoryName.parse(call.parameters["name"])
+    frame, wanted, of = await repository_frame(call, name), call.query.get("tag", ""), call.query.get("of", "")
+    order = call.query.get("sort", "pushed")
+    if order not in _SORTS:
+        raise InvalidInput("Tags are sorted by pushed, name or pulled.")
+    filters = [Filter("name", Match.CONTAINS, (wanted,))] if wanted else []
+    filters += [Filter("digest", Match.EQUAL, (Digest.parse(of),))] if of else []
+    rows, total = await call.rooms.registry.tags.page(call.actor, name, call.listing(*filters, sort=_SORTS[order]))
+    values: dict[str, Any] = {"tags": rows, "wanted": wanted, "of": of, "order": order, "pager": call.pager(total)}
+    may_delete = frame.may_here(Action.DELETE)
+    return call.page("repositories/tags.html", frame=frame, name=name, may_delete=may_delete, tabs=repository_tabs(name), **values)
 
 
 @pages.get("/repositories/{name:path}/-/uploads")
@@ -87,6 +110,7 @@ async def _show_repository(call: Call, name: RepositoryName, error: RoadsteadErr
         "readme": _readme(row.description),
         "name": name,
         "uploads": uploads,
+        "tabs": repository_tabs(name),
         "artifacts": [(one, platforms_of(one)) for one in artifacts],
     }
     return call.again("repositories/repository.html", error, frame=frame, row=row, pager=call.pager(total), **values)
