@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from roadstead.access.clock import Clock
 from roadstead.oci import platform
-from roadstead.web import filters, kinds
+from roadstead.web import filters, kinds, markdown
 from roadstead.web.assets import Assets
 
 
@@ -23,6 +23,7 @@ class Templates:
         environment.globals["static"] = assets.address
         named = (filters.size, filters.number, filters.count, filters.short, filters.moment, filters.browser)
         environment.filters.update({one.__name__: one for one in named})
+        environment.filters["first_line"] = markdown.first_line
         environment.filters["kind"] = kinds.word
         environment.filters["platform"] = platform.written
         environment.filters["age"] = filters.Age(clock)

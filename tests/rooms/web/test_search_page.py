@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from roadstead.access.actor import Actor
+from roadstead.access.actor import Actor, Role
 from roadstead.registry.registry import Registry
 from tests.rooms.web.conftest import Visit
 from tests.support.factories import APP, VAULT, image, push_image
@@ -52,6 +52,43 @@ async def test_the_start_page_tells_what_is_stored(visit: Visit, registry: Regis
     assert "Storage used" not in (await visit().get("/")).text
 
 
-async def test_the_first_image_is_taught(visit: Visit, registry: Registry, admin: Actor) -> None:
-    shown = await visit(admin).get("/")
-    assert "docker push registry.example:5000/library/IMAGE:latest" in shown.commands()
+async def test_the_first_image_is_taught(visit: Visit, registry: Registry, admin: Actor, user: Actor) -> None:
+    assert "docker push registry.example:5000/library/IMAGE:latest" in (await visit(admin).get("/")).commands()
+    shown = await visit(user).get("/")
+    assert "You may push into no project yet" in shown.text
+    assert not [one for one in shown.commands() if one.startswith("docker push")]
+    await registry.projects.add_member(admin, "vault", "ada", Role.GUEST)
+    assert "You may push into no project yet" in (await visit(user).get("/")).text
+    (member,) = await registry.projects.members(admin, "vault")
+    await registry.projects.set_role(admin, "vault", member.id, Role.DEVELOPER)
+    assert "docker push registry.example:5000/vault/IMAGE:latest" in (await visit(user).get("/")).commands()
+
+
+async def test_a_description_is_found_and_told_as_plain_text(visit: Visit, registry: Registry, admin: Actor) -> None:
+    await push_image(registry, admin, APP, image("one"), "latest")
+    await registry.repositories.describe(admin, APP, "# The *zebrafish* pipeline\n\n[docs](https://docs.example)")
+    shown = await visit().get("/search?q=zebrafish")
+    assert "The zebrafish pipeline" in shown.text
+    assert "#" not in shown.text.partition("library/app")[2]
+    assert "The zebrafish pipeline" in (await visit().get("/projects/library")).text
+
+
+async def test_beyond_the_last_page_nobody_is_told_that_there_is_nothing(visit: Visit, registry: Registry, admin: Actor) -> None:
+    await push_image(registry, admin, APP, image("one"), "latest")
+    for address, empty in (
+        ("/repositories/library/app", "This repository is empty"),
+        ("/repositories/library/app/-/history", "Nothing here has had a tag"),
+        ("/projects", "There is no project"),
+        ("/projects/library", "This project is empty"),
+    ):
+        shown = await visit().get(f"{address}?page=7")
+        assert (shown.status, empty in shown.text) == (200, False)
+        assert "There is no such page any more" in shown.text
+        assert address in shown.links()
+    assert "There is no more." in (await visit().get("/search?q=app&page=7")).text
+
+
+async def test_a_search_of_any_length_that_can_be_typed_is_answered(visit: Visit) -> None:
+    assert 'maxlength="200"' in (await visit().get("/")).html
+    assert 'maxlength="200"' in (await visit().get("/projects")).html
+    assert (await visit().get("/search?q=" + "a" * 200)).status == 200

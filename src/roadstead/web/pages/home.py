@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from urllib.parse import urlencode
 
+from roadstead.access.actor import Action
 from roadstead.errors import InvalidInput
 from roadstead.registry.listing import Page
 from roadstead.registry.rows import HitRow
@@ -26,7 +27,16 @@ async def show(call: Call) -> Response:
     pushes = await call.rooms.registry.search.recent(call.actor, _RECENT)
     uses = await call.rooms.registry.search.use(call.actor, _RECENT)
     numbers = await call.rooms.registry.statistics.get(call.actor)
-    return call.page("home/home.html", pushes=pushes, uses=uses, numbers=numbers)
+    into = None if pushes else await _one_to_push_into(call, [use.project for use in uses])
+    return call.page("home/home.html", pushes=pushes, uses=uses, numbers=numbers, into=into)
+
+
+async def _one_to_push_into(call: Call, projects: Iterable[str]) -> str | None:
+    """The first of one's projects that one may push into."""
+    for project in projects:
+        if Action.PUSH in await call.rooms.registry.projects.permitted(call.actor, project):
+            return project
+    return None
 
 
 @pages.get("/auth/tokens")

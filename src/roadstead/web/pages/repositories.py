@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import nh3
-from markdown_it import MarkdownIt
-from markupsafe import Markup
-
 from roadstead.access.actor import Action
 from roadstead.errors import InvalidInput, NotFound, RoadsteadError
 from roadstead.oci.digest import Digest
@@ -16,6 +12,7 @@ from roadstead.registry.listing import Filter, Match, Sort
 from roadstead.serving.response import Response
 from roadstead.web.call import MISTAKES, Call
 from roadstead.web.events import Look, follow
+from roadstead.web.markdown import rendered
 from roadstead.web.pages.artifacts import change_artifact, show_artifact
 from roadstead.web.project_frame import repository_frame, repository_tabs
 from roadstead.web.references import parse
@@ -29,8 +26,6 @@ _SORTS: Final = {
     "name": (Sort("name"),),
     "pulled": (Sort("pulled_at", descending=True),),
 }
-_MARKDOWN: Final = MarkdownIt("commonmark", {"html": False}).enable("table")
-_TAGS: Final = nh3.ALLOWED_TAGS - {"img"}  # a picture of elsewhere would tell that site who reads
 
 
 @pages.get("/repositories/{name:path}/-/history")
@@ -107,15 +102,10 @@ async def _show_repository(call: Call, name: RepositoryName, error: RoadsteadErr
     artifacts, total = await call.rooms.registry.artifacts.page(call.actor, name, call.listing(), accessories=True)
     uploads = await call.rooms.registry.uploads.running(call.actor, name) if frame.may_here(Action.PUSH) else ()
     values: dict[str, Any] = {
-        "readme": _readme(row.description),
+        "readme": await rendered(row.description),
         "name": name,
         "uploads": uploads,
         "tabs": repository_tabs(name),
         "artifacts": [(one, platforms_of(one)) for one in artifacts],
     }
     return call.again("repositories/repository.html", error, frame=frame, row=row, pager=call.pager(total), **values)
-
-
-def _readme(text: str) -> Markup:
-    """Markdown as harmless HTML."""
-    return Markup(nh3.clean(_MARKDOWN.render(text), tags=_TAGS, link_rel="noopener noreferrer nofollow"))  # noqa: S704 - it is cleaned

@@ -67,11 +67,28 @@ document.addEventListener("submit", (event) => {
   if (asked && !confirm(asked)) event.preventDefault();
 });
 
-// A part that follows what happens. Once it is at rest the page is loaded anew: what can be done next may be another thing.
+// Whether something is typed or chosen that has not been sent.
+function isDirty(field) {
+  if (field.type === "hidden" || field.closest("[data-live]")) return false;
+  if (field.type === "checkbox" || field.type === "radio") return field.checked !== field.defaultChecked;
+  if (field.options) return field.value !== ([...field.options].find((one) => one.defaultSelected) || field.options[0]).value;
+  return field.value !== field.defaultValue;
+}
+
+// A part that follows what happens. Once it is at rest the page is loaded anew, as what can be done next may be another thing; unless somebody
+// is writing: then the page says that there is more to see.
 function follow(part) {
   const events = new EventSource(part.dataset.live);
   events.addEventListener("message", (event) => { part.innerHTML = event.data; });
-  events.addEventListener("rest", () => { events.close(); location.reload(); });
+  events.addEventListener("rest", () => {
+    events.close();
+    if (![...document.querySelectorAll("input, textarea, select")].some(isDirty)) return location.reload();
+    const note = document.createElement("p");
+    note.className = "note";
+    note.innerHTML = 'It has ended. <a href="">Load the page anew</a> once what you have written is saved.';
+    part.append(note);
+    say("It has ended.");
+  });
 }
 
 for (const part of document.querySelectorAll("[data-live]")) follow(part);
