@@ -1,4 +1,4 @@
-"""Search as one types, across kinds: projects, repositories, tags, digests, and the labels that SIFs have; and what was pushed last.
+"""Search as one types, across kinds: projects, repositories, tags, digests, and the labels of SIFs and images; and what was pushed last.
 
 One statement finds all kinds, so that their order and their pages are one; of each it takes no more than the page needs. What is
 asked for is compared without regard to the case of ASCII letters, and its `%` and `_` are characters like all others.
@@ -39,7 +39,17 @@ from roadstead.metadata.listing import Page
 from roadstead.metadata.projects import ProjectScope
 from roadstead.metadata.quotas import stored_in
 from roadstead.metadata.repositories import FULL_NAME, LIVE
-from roadstead.metadata.schema import accounts, digests, manifest_references, manifests, projects, repositories, sif_facts, tags
+from roadstead.metadata.schema import (
+    accounts,
+    digests,
+    image_facts,
+    manifest_references,
+    manifests,
+    projects,
+    repositories,
+    sif_facts,
+    tags,
+)
 from roadstead.oci.digest import Digest
 from roadstead.oci.reference import RepositoryName, TagName
 
@@ -47,8 +57,9 @@ _DIGEST: Final = re.compile(r"(?:(sha256|sha512)[:-])?([0-9a-f]{6,128})")
 _EXACT, _PREFIX, _PART, _SAID = range(4)
 _KINDS: Final = ("project", "repository", "tag", "digest", "label")
 _FURTHEST: Final = 1000
+_NEWEST: Final = 200
 _FEW: Final = 200
-_SHORTEST_IN_LABELS: Final = 3  # nearly every SIF has a label with any two letters in it
+_SHORTEST_IN_LABELS: Final = 3  # nearly every image has a label with any two letters in it
 
 
 class HitRow(msgspec.Struct, frozen=True):
@@ -104,8 +115,10 @@ def find(connection: Connection, scope: ProjectScope, text: str, page: Page) -> 
 
 def _of_all_kinds(connection: Connection, seen: Subquery, scope: ProjectScope, text: str) -> list[Select[Any]]:
     kinds = [_projects(scope, text), _repositories(seen, text), _tags(seen, text)]
-    if len(text) >= _SHORTEST_IN_LABELS and (labels := _labels(connection, seen, text)) is not None:
-        kinds.append(labels)
+    if len(text) >= _SHORTEST_IN_LABELS:
+        kinds.append(_image_labels(connection, seen, text))
+        if (labels := _sif_labels(connection, seen, text)) is not None:
+            kinds.append(labels)
     if digest := _DIGEST.fullmatch(text.lower()):
         prefixes = [f"{algorithm}:{digest[2]}" for algorithm in ([digest[1]] if digest[1] else ["sha256", "sha512"])]
         kinds += [_manifests(seen, prefixes), _files(seen, prefixes)]
@@ -215,12 +228,13 @@ def _files(seen: Subquery, prefixes: list[str]) -> Select[Any]:
     )
 
 
-def _labels(connection: Connection, seen: Subquery, text: str) -> Select[Any] | None:
+def _sif_labels(connection: Connection, seen: Subquery, text: str) -> Select[Any] | None:
     """By the labels of SIFs: their names, values, or `name=value`; None where no SIF has such."""
-    each = _EACH_LABEL[connection.dialect.name]()
+    facts = sif_facts.c.facts
+    each = _EACH_LABEL[connection.dialect.name](facts)
     said: ColumnElement[str] = each.c.key + "=" + each.c.value
     # The first condition spares most the reading of their JSON.
-    fits = (_may_say(text), said.icontains(text, autoescape=True))
+    fits = (facts.icontains(_longest(text), autoescape=True), said.icontains(text, autoescape=True))
     of_files = select(sif_facts.c.content_id, said.label("said")).join_from(sif_facts, each, true()).where(*fits)
     # What few SIFs say is looked for before the many repositories, which SQLite does not find out by itself.
     few = [row[0] for row in connection.execute(of_files.with_only_columns(sif_facts.c.content_id).limit(_FEW + 1))]
@@ -238,25 +252,53 @@ def _labels(connection: Connection, seen: Subquery, text: str) -> Select[Any] | 
     )
 
 
-def _may_say(text: str) -> ColumnElement[bool]:
-    """Whether the record may have such a label: in JSON only quotation marks, backslashes and control characters are written otherwise."""
-    longest = max(re.split(r'["\\=\x00-\x1f]', text), key=len)
-    return sif_facts.c.facts.icontains(longest, autoescape=True)
+def _image_labels(connection: Connection, seen: Subquery, text: str) -> Select[Any]:
+    """By the labels of images and the annotations of their manifests, as far as they are kept with their facts.
+
+    Of a word that many have, the newest images: all of them would have to be read to be put in order.
+    """
+    facts = image_facts.c.facts
+    newest = (
+        select(image_facts.c.manifest_id, seen.c.project, seen.c.path, manifests.c.digest, facts)
+        .join_from(image_facts, manifests, manifests.c.id == image_facts.c.manifest_id)
+        .join(seen, seen.c.id == manifests.c.repository_id)
+        .where(_may_be_folded(facts, text), manifests.c.deleted_at.is_(None))
+        .order_by(image_facts.c.manifest_id.desc())
+        .limit(_NEWEST)
+        .cte("labelled")
+        .prefix_with("MATERIALIZED")
+    )
+    each = _EACH_LABEL[connection.dialect.name](newest.c.facts)
+    said: ColumnElement[str] = each.c.key + "=" + each.c.value
+    row = _row(literal(_SAID), "label", newest.c.project, newest.c.path, digest=newest.c.digest, said=said)
+    return row.select_from(newest.join(each, true())).where(said.icontains(text, autoescape=True))
 
 
-def _each_sqlite() -> Any:
-    return func.json_each(sif_facts.c.facts, "$.labels").table_valued("key", "value")
+def _may_be_folded(facts: ColumnElement[str], text: str) -> ColumnElement[bool]:
+    """Whether the record may have such a label. What is searched of those stands last in it, in small letters: so PostgreSQL compares
+    bytes, which is ten times as fast as letters of any case."""
+    longest = re.sub(r"([%_/])", r"/\1", _longest(text.lower()))
+    return facts.like(f'%"folded":"%{longest}%', escape="/")
 
 
-def _each_postgresql() -> Any:
+def _longest(text: str) -> str:
+    """Of a text the longest part that is written so in JSON, where quotation marks, backslashes and control characters are not."""
+    return max(re.split(r'["\\=\x00-\x1f]', text), key=len)
+
+
+def _each_sqlite(facts: ColumnElement[str]) -> Any:
+    return func.json_each(facts, "$.labels").table_valued("key", "value")
+
+
+def _each_postgresql(facts: ColumnElement[str]) -> Any:
     # JSON may name the character U+0000, and PostgreSQL's JSON may not: what does so is not read.
-    readable = ~sif_facts.c.facts.contains("\\u0000", autoescape=True)
-    said = cast(case((readable, sif_facts.c.facts)), JSONB)["labels"]
+    readable = ~facts.contains("\\u0000", autoescape=True)
+    said = cast(case((readable, facts)), JSONB)["labels"]
     each = func.jsonb_each_text(case((func.jsonb_typeof(said) == "object", said)))
     return each.table_valued(column("key", String), column("value", String)).lateral("label")
 
 
-_EACH_LABEL: Final[dict[str, Callable[[], Any]]] = {"sqlite": _each_sqlite, "postgresql": _each_postgresql}
+_EACH_LABEL: Final[dict[str, Callable[[ColumnElement[str]], Any]]] = {"sqlite": _each_sqlite, "postgresql": _each_postgresql}
 
 
 def recent(connection: Connection, scope: ProjectScope, limit: int) -> list[PushRow]:

@@ -95,6 +95,8 @@ class Compatibility:
         if known is None:
             return ShownFacts(row.digest, None, (), await self._look(actor, name, row))
         facts = msgspec.json.decode(known, type=ImageFacts)
+        if facts.labels is None:  # it was looked at before labels were kept
+            await self._look(actor, name, row)
         return ShownFacts(row.digest, facts, tuple(judge(facts, cluster) for cluster in described))
 
     async def _look(self, actor: Actor, name: RepositoryName, row: ManifestRow) -> str:

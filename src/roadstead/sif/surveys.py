@@ -26,6 +26,7 @@ from roadstead.sif import process
 from roadstead.sif.compatibility.image_facts import ImageFacts
 from roadstead.sif.forms import Form, form_of
 from roadstead.sif.inputs import Input
+from roadstead.sif.labels import kept, labels_of
 from roadstead.sif.makers import Stock
 from roadstead.sif.needs import searched
 from roadstead.sif.orders import Means, Survey
@@ -80,11 +81,12 @@ class Surveys:
         row = await self._manifests.by_digest(RepositoryName(wanted.name), Digest(wanted.digest))
         if row is None or row.repository_id != wanted.repository_id:
             return False
+        manifest = parse_manifest(row.content, row.media_type)
         try:
-            facts = await self._survey(row.repository_id, parse_manifest(row.content, row.media_type), job)
+            facts = await self._survey(row.repository_id, manifest, job)
         except (NotConvertible, InvalidInput, ImageTooLarge) as reason:
-            facts = ImageFacts(problem=reason.message)
-        text, now = msgspec.json.encode(facts).decode(), self._clock()
+            facts = ImageFacts(problem=reason.message, labels=labels_of(b"", manifest.annotations))
+        text, now = msgspec.json.encode(kept(facts)).decode(), self._clock()
         await job.write(partial(rows.record, manifest_id=row.manifest_id, facts=text, searched=searched(facts), now=now))
         return True
 
@@ -92,7 +94,7 @@ class Surveys:
         order, inputs = await (self._layers if form_of(manifest) is Form.OCI else self._sif)(repository_id, manifest)
         async with self._stock.store.scratch() as nothing:
             surveyed = await process.run(order, inputs, nothing, self._means, lambda _done, line: job.log(line) if line else None)
-        return surveyed.facts
+        return msgspec.structs.replace(surveyed.facts, labels=labels_of(order.configuration, manifest.annotations))
 
     async def _layers(self, repository_id: int, manifest: Manifest) -> tuple[Survey, list[Input]]:
         assert manifest.config is not None, "an image has one"

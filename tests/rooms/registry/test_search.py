@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from functools import partial
 
+import msgspec
 import pytest
 from sqlalchemy import Connection, insert, select
 
 from roadstead.access.actor import Actor, Role
 from roadstead.errors import InsufficientScope, InvalidInput
+from roadstead.metadata import compatibility
 from roadstead.metadata.database import Database
 from roadstead.metadata.listing import Page
+from roadstead.metadata.manifests import ManifestSelects
 from roadstead.metadata.schema import digests, sif_facts
 from roadstead.metadata.search import HitRow
 from roadstead.oci.digest import Digest
 from roadstead.oci.reference import RepositoryName, TagName
 from roadstead.registry.registry import Registry
-from tests.support.factories import APP, BEGINNING, VAULT, Blob, ManualClock, image, narrowed, push_blob, push_image
+from roadstead.sif.compatibility.image_facts import ImageFacts
+from roadstead.sif.labels import kept
+from roadstead.sif.needs import searched
+from tests.support.factories import APP, BEGINNING, VAULT, Blob, Image, ManualClock, image, narrowed, push_blob, push_image
 
 GROMACS = RepositoryName("library/tools/gromacs")
 BASE = image("base")
@@ -115,6 +122,46 @@ async def test_labels_of_sifs(registry: Registry, database: Database, admin: Act
         hits, _ = await registry.search.find(anonymous, text)
         assert ("label", GROMACS, 'org.label.Author=Ada "the first" \\ of many') in [(hit.kind, hit.repository, hit.said) for hit in hits]
     assert await named(registry, anonymous, "labels") == []  # a word of the record and no label
+
+
+async def label(registry: Registry, database: Database, name: RepositoryName, pushed: Image, labels: dict[str, str]) -> None:
+    """Keep these labels of an image, as the job that looks into it does."""
+    row = await ManifestSelects(database).by_digest(name, pushed.digest)
+    assert row is not None
+    facts = ImageFacts("amd64", base_name="Debian GNU/Linux", labels=labels)
+    text = msgspec.json.encode(kept(facts)).decode()
+    record = partial(compatibility.record, manifest_id=row.manifest_id, facts=text, searched=searched(facts), now=BEGINNING)
+    await database.write(record)
+
+
+async def test_labels_of_images(registry: Registry, database: Database, admin: Actor, anonymous: Actor) -> None:
+    said = {"org.label.Author": 'Ada "the first" \\ 100% of_many', "maintainer": "Grace"}
+    await push_image(registry, admin, GROMACS, BASE, "latest")
+    await push_image(registry, admin, VAULT, BASE, "latest")
+    for name in (GROMACS, VAULT):
+        await label(registry, database, name, BASE, said)
+    for text in ("label.author", 'THE FIRST" \\ 100', "org.label.Author=ada", "100% OF_", "grace"):
+        hits, _ = await registry.search.find(anonymous, text)
+        found = [(hit.kind, hit.repository, hit.digest, hit.said) for hit in hits]
+        assert len(found) == 1
+        assert found[0][:3] == ("label", GROMACS, BASE.digest)
+    for text in ("debian", "labels", "folded", "amd64", "100x of_", "authorx"):
+        assert await named(registry, anonymous, text) == []
+    assert {name for _, name in await named(registry, admin, "grace")} == {str(GROMACS), str(VAULT)}
+    await registry.manifests.delete(admin, GROMACS, BASE.digest)
+    assert await named(registry, anonymous, "grace") == []
+
+
+async def test_of_a_label_that_many_have_the_newest_are_found(registry: Registry, database: Database, admin: Actor) -> None:
+    for number in range(205):
+        pushed = image(f"image {number}")
+        await push_image(registry, admin, APP, pushed)
+        await label(registry, database, APP, pushed, {"team": "waves", "number": str(number)})
+    pages = [await registry.search.find(admin, "waves", Page(number, 100)) for number in (1, 2, 3)]
+    assert [(len(hits), more) for hits, more in pages] == [(100, True), (100, False), (0, False)]
+    digests_found = {hit.digest for hits, _ in pages for hit in hits}
+    assert len(digests_found) == 200
+    assert image("image 204").digest in digests_found
 
 
 async def test_nothing_is_found_that_one_may_not_see(

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
 
+import msgspec
 import pytest
 
 from roadstead.access.actor import ANONYMOUS, Actor
@@ -17,17 +18,20 @@ from roadstead.content.memory import MemoryStore
 from roadstead.errors import InvalidInput, ManifestUnknown, ProjectUnknown, RoadsteadError, Unauthenticated
 from roadstead.jobs.queue import Queue
 from roadstead.jobs.worker import Pace, Worker
-from roadstead.metadata import jobs
+from roadstead.metadata import compatibility, jobs
 from roadstead.metadata.database import Database
 from roadstead.metadata.jobs import JobRow
 from roadstead.metadata.listing import Listing, Page
+from roadstead.metadata.manifests import ManifestSelects
 from roadstead.oci import media_type as types
 from roadstead.oci.reference import RepositoryName, TagName
 from roadstead.registry.registry import Registry
 from roadstead.sif.clusters import Clusters
+from roadstead.sif.compatibility.image_facts import ImageFacts
 from roadstead.sif.compatibility.verdict import Cluster
 from roadstead.sif.compatible import Compatibility
 from roadstead.sif.makers import Stock
+from roadstead.sif.needs import searched
 from roadstead.sif.orders import Means
 from roadstead.sif.room import SifRoom
 from roadstead.sif.surveys import KIND, Surveys
@@ -124,6 +128,37 @@ async def test_the_parts_of_an_index_are_looked_into_one_by_one(site: Site, admi
         await push_manifest(site.registry, admin, APP, platform_index(**parts), "latest")
     shown = await site.compatibility.of(ANONYMOUS, APP, LATEST)
     assert [one.facts and one.facts.architecture for one in shown] == ["amd64", "arm64"]
+
+
+async def test_labels_and_annotations_are_found_by_search_once_it_is_looked_into(site: Site, admin: Actor) -> None:
+    config = '{"architecture": "amd64", "os": "linux", "config": {"Labels": {"title": "zebrafish"}}}'
+    pushed = image("no layer that could be read", config=config, annotations={"org.example.team": "aquarium"})
+    await looked_into(site, admin, pushed)
+    for text, said in (("zebrafish", "title=zebrafish"), ("aquarium", "org.example.team=aquarium")):
+        hits, _ = await site.registry.search.find(ANONYMOUS, text)
+        assert [(hit.kind, hit.digest, hit.said) for hit in hits] == [("label", pushed.digest, said)]
+
+
+async def test_an_image_from_before_labels_were_kept_is_looked_into_again(site: Site, admin: Actor) -> None:
+    pushed = of_files(*SYSTEM)
+    await looked_into(site, admin, pushed)
+    row = await ManifestSelects(site.database).by_digest(APP, pushed.digest)
+    assert row is not None
+    old = ImageFacts("amd64", glibc="2.17")
+    text = msgspec.json.encode(old).decode()
+    record = partial(compatibility.record, manifest_id=row.manifest_id, facts=text, searched=searched(old), now=site.clock())
+    await site.database.write(record)
+    site.clock.advance(timedelta(hours=2))
+    (anonymous,) = await site.compatibility.of(ANONYMOUS, APP, LATEST)
+    assert (anonymous.state, len(await site.jobs())) == ("known", 1)  # nobody begins nothing
+    (shown,) = await site.compatibility.of(admin, APP, LATEST)
+    assert (shown.state, shown.facts, len(await site.jobs())) == ("known", old, 2)
+    async with site.working():
+        pass
+    (shown,) = await site.compatibility.of(admin, APP, LATEST)
+    assert shown.facts is not None
+    assert (shown.facts.glibc, shown.facts.labels) == ("2.34", {})
+    assert len(await site.jobs()) == 2
 
 
 async def test_what_is_no_image_has_no_facts(site: Site, admin: Actor) -> None:

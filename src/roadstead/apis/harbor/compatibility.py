@@ -163,7 +163,7 @@ def _described(name: str, body: ClusterBody) -> Described:
 
 
 def _facts(facts: ImageFacts) -> Facts:
-    fields = msgspec.structs.asdict(facts)
+    fields = {name: value for name, value in msgspec.structs.asdict(facts).items() if name != "labels"}
     return Facts(**{**fields, "rocm_driver": facts.rocm_driver, "mpi": [Mpi(**msgspec.structs.asdict(one)) for one in facts.mpi]})
 
 

@@ -75,7 +75,8 @@ class ImageFacts(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `architecture` by Go's name; `level` is the highest x86-64 level that its main libraries record; `driver` is the oldest NVIDIA driver
     that runs its CUDA. `base` and `base_version` are ID and VERSION_ID of os-release(5).
-    `problem` tells why the files could not be looked at.
+    `problem` tells why the files could not be looked at. `labels` are for the search (see `sif.labels`): None in facts from before they
+    were kept.
     """
 
     architecture: str | None = None
@@ -89,6 +90,7 @@ class ImageFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     base_version: str | None = None
     base_name: str | None = None
     problem: str | None = None
+    labels: dict[str, str] | None = None
 
     @property
     def rocm_driver(self) -> str | None:
