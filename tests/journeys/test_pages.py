@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -10,12 +11,16 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from playwright.sync_api import Browser, Page, expect
 
+from roadstead.oci import media_type
 from tests.protocols.http.exchange import push_blob
 from tests.support.browser import WINDOWS, chromium, log_in, picture, require_accessible
-from tests.support.factories import image
+from tests.support.factories import Image, image, index
+from tests.support.image_signatures import cosign_old, cosign_tag
 from tests.support.server import RoadsteadServer
+from tests.support.sifs import sif, sif_artifact
 
 pytestmark = pytest.mark.slow
 
@@ -51,11 +56,41 @@ PAGES = {
     "configuration": "/admin/configuration",
     "health": "/admin/health",
     "history": "/repositories/climate/wrf/-/history",
+    "tags": "/repositories/climate/wrf/-/tags",
+    "sif": "/repositories/climate/tools/nco:5.2",
+    "index": "/repositories/climate/cosmo:6.0",
+    "signed": "/repositories/climate/icon:latest",
+    "chart": "/repositories/climate/charts/dashboard:1.4.0",
+    "deleting": "/repositories/climate/icon:latest?delete=tag",
     "profile": "/profile",
     "tokens": "/profile/tokens",
     "keys": "/profile/keys",
     "sessions": "/profile/sessions",
     "password": "/profile/password",
+}
+
+
+ROLES = {"project-admin": 1, "developer": 2, "guest": 3, "maintainer": 4, "limited-guest": 5}
+"""Accounts, each of that role (as Harbor numbers them) in the project `climate`."""
+
+MAY = {
+    "limited-guest": set[str](),
+    "guest": set[str](),
+    "developer": {"Describe this repository"},
+    "maintainer": {"Describe this repository", "Delete this repository"},
+    "project-admin": {"Describe this repository", "Delete this repository"},
+}
+SEEN_BY_MEMBERS = ("home", "projects", "project", "repository", "tags", "history", "artifact", "sif", "index", "signed", "chart", "profile")
+SEEN_BY_ALL = {
+    "home": "/",
+    "search": "/search?q=hello",
+    "projects": "/projects",
+    "project": "/projects/shared",
+    "repository": "/repositories/shared/hello",
+    "tags": "/repositories/shared/hello/-/tags",
+    "history": "/repositories/shared/hello/-/history",
+    "artifact": "/repositories/shared/hello:latest",
+    "help": "/help/apptainer",
 }
 
 
@@ -83,13 +118,58 @@ def fill(http: httpx2.Client) -> None:
     for cluster in ({"level": 4, "driver": "550.54.14"}, {"glibc": "2.17", "level": 2}):
         described = {"name": "kestrel" if "driver" in cluster else "osprey", "architecture": "amd64", "mpi": "libmpi.so.12", **cluster}
         assert http.post("/api/v2.0/clusters", json=described).status_code == 201
+    for role, number in ROLES.items():
+        account = {"username": role, "email": f"{role}@lab.example", "realname": role, "password": "Analytical-Engine-1"}
+        assert http.post("/api/v2.0/users", json=account).status_code == 201
+        member = {"role_id": number, "member_user": {"username": role}}
+        assert http.post("/api/v2.0/projects/climate/members", json=member).status_code == 201
+    assert http.post("/api/v2.0/projects", json={"project_name": "shared", "metadata": {"public": "true"}}).status_code == 201
     for number, name in enumerate(("icon", "wrf", "tools/python", "tools/cdo", "post/plots")):
-        pushed = image("layer" * 40_000 * (number + 1), config='{"architecture": "amd64", "os": "linux"}')
-        for one in pushed.blobs:
-            push_blob(http, f"climate/{name}", one.content)
-        for tag in ("2026.1", "latest")[number % 2 :]:
-            answer = http.put(f"/v2/climate/{name}/manifests/{tag}", content=pushed.content, headers={"content-type": pushed.media_type})
-            assert answer.status_code == 201, answer.text
+        push(http, f"climate/{name}", simple(number), *("2026.1", "latest")[number % 2 :])
+    fill_kinds(http)
+
+
+def simple(number: int) -> Image:
+    return image("layer" * 40_000 * (number + 1), config='{"architecture": "amd64", "os": "linux"}')
+
+
+def fill_kinds(http: httpx2.Client) -> None:
+    """An artifact of every kind: a SIF, an index with what BuildKit attests, signatures and a bill of materials, a chart."""
+    push(http, "climate/tools/nco", sif_artifact(sif("amd64", {"org.label-schema.license": "BSD-3-Clause", "maintainer": "Ada"})), "5.2")
+    told = {"Entrypoint": ["/usr/bin/cosmo"], "Env": ["PATH=/usr/bin", "OMP_NUM_THREADS=8"], "Labels": {"maintainer": "Ada"}}
+    steps = [{"created_by": "ADD rootfs.tar / # buildkit"}, {"created_by": "ENV OMP_NUM_THREADS=8", "empty_layer": True}]
+    parts = []
+    for architecture in ("amd64", "arm64"):
+        config = {"architecture": architecture, "os": "linux", "config": told, "history": steps}
+        parts.append((image(architecture * 9000, config=json.dumps(config)), {"os": "linux", "architecture": architecture}))
+    said = image("{}", config='{"architecture": "unknown", "os": "unknown"}', layer_type="application/vnd.in-toto+json")
+    whole = json.loads(index(*(one for one, _ in parts), said).content)
+    about = {"vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": str(parts[0][0].digest)}
+    for one, platform in zip(whole["manifests"], (*(platform for _, platform in parts), None), strict=True):
+        one["platform"] = platform or {"os": "unknown", "architecture": "unknown"}
+        one.update({} if platform else {"annotations": about})
+    whole["annotations"] = {"org.opencontainers.image.source": "https://git.lab.example/climate/cosmo"}
+    for one in (*(one for one, _ in parts), said):
+        push(http, "climate/cosmo", one)
+    push(http, "climate/cosmo", Image(json.dumps(whole).encode(), media_type.OCI_INDEX), "6.0")
+    signed = simple(0)
+    bill = image('{"spdxVersion": "SPDX-2.3"}', subject=signed, artifact_type="application/spdx+json", config_type=media_type.OCI_EMPTY)
+    of_bill = image("signature", subject=bill, artifact_type="application/vnd.cncf.notary.signature", config_type=media_type.OCI_EMPTY)
+    for one in (bill, of_bill):
+        push(http, "climate/icon", one)
+    push(http, "climate/icon", cosign_old(signed, ec.generate_private_key(ec.SECP256R1())), cosign_tag(signed))
+    chart = json.dumps({"name": "dashboard", "version": "1.4.0", "appVersion": "9.2", "description": "What runs where"})
+    push(http, "climate/charts/dashboard", image("chart", config=chart, config_type="application/vnd.cncf.helm.config.v1+json"), "1.4.0")
+    push(http, "shared/hello", image("hello", config='{"architecture": "amd64", "os": "linux"}'), "latest")
+
+
+def push(http: httpx2.Client, name: str, pushed: Image, *tags: str) -> None:
+    """As a client does."""
+    for one in pushed.blobs:
+        push_blob(http, name, one.content)
+    for reference in tags or (str(pushed.digest),):
+        answer = http.put(f"/v2/{name}/manifests/{reference}", content=pushed.content, headers={"content-type": pushed.media_type})
+        assert answer.status_code == 201, answer.text
 
 
 def grow(server: RoadsteadServer) -> None:
@@ -195,3 +275,67 @@ def test_every_page_can_be_used_by_everybody(server: RoadsteadServer, browser: B
             closed.first.click()
         picture(page, f"{name}-{window}")
         require_accessible(page)
+
+
+def open_all(page: Page) -> None:
+    closed = page.locator("details.fold:not([open]) > summary")
+    while closed.count():
+        closed.first.click()
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_members_see_what_their_role_may_do(server: RoadsteadServer, browser: Browser, role: str) -> None:
+    page = visitor(browser, server, "light")
+    log_in(page, server.url, role, "Analytical-Engine-1")
+    for name in SEEN_BY_MEMBERS:
+        page.goto(PAGES[name])
+        open_all(page)
+        require_accessible(page)
+    page.goto(PAGES["repository"])
+    offered = {text for text in ("Describe this repository", "Delete this repository") if page.get_by_text(text, exact=True).count()}
+    assert offered == MAY[role]
+    page.goto(PAGES["artifact"])
+    assert page.get_by_text("Delete this artifact", exact=True).count() == ("Delete this repository" in offered)
+    page.goto(PAGES["tags"])
+    assert page.get_by_role("link", name="Delete the tag latest").count() == ("Delete this repository" in offered)
+    page.goto("/projects/climate/settings")
+    expect(page.get_by_role("heading", level=1)).to_have_text("climate" if role == "project-admin" else "That is not allowed")
+
+
+def test_who_is_nobody_sees_what_is_public(server: RoadsteadServer, browser: Browser) -> None:
+    page = visitor(browser, server, "light")
+    for path in SEEN_BY_ALL.values():
+        page.goto(path)
+        open_all(page)
+        require_accessible(page)
+    page.goto(SEEN_BY_ALL["artifact"])
+    expect(page.get_by_label("Docker", exact=True)).to_have_text(f"docker pull {server.host}/shared/hello:latest")
+    expect(page.get_by_text("Delete this artifact", exact=True)).to_have_count(0)
+    page.goto(PAGES["tags"])
+    expect(page.get_by_role("heading", level=1)).to_have_text("Log in")
+
+
+def test_one_tag_is_deleted_by_what_the_page_says(server: RoadsteadServer, browser: Browser) -> None:
+    page = visitor(browser, server, "light", scripts=False)
+    log_in(page, server.url, "maintainer", "Analytical-Engine-1")
+    page.goto("/repositories/climate/tools/cdo/-/tags")
+    page.get_by_role("link", name="Delete the tag latest").click()
+    expect(page.get_by_text("The tag latest goes")).to_be_visible()
+    page.get_by_role("button", name="Delete the tag").click()
+    expect(page.get_by_role("status").first).to_contain_text("The tag latest is deleted")
+    expect(page.get_by_role("link", name="latest", exact=True)).to_have_count(0)
+
+
+def test_what_is_being_typed_outlives_the_end_of_an_upload(server: RoadsteadServer, browser: Browser) -> None:
+    page = visitor(browser, server, "light")
+    log_in(page, server.url, "admin", server.admin_password)
+    with server.http() as http:
+        upload = http.post("/v2/climate/wrf/blobs/uploads/").headers["location"]
+        http.patch(upload, content=b"x" * 100).raise_for_status()
+        page.goto(PAGES["repository"])
+        expect(page.get_by_text("Being pushed now")).to_be_visible()
+        page.get_by_text("Describe this repository").click()
+        page.get_by_label("Description", exact=True).fill("Half a sen")
+        http.delete(upload.partition("?")[0]).raise_for_status()
+        expect(page.get_by_text("Load the page anew")).to_be_visible()
+    expect(page.get_by_label("Description", exact=True)).to_have_value("Half a sen")
