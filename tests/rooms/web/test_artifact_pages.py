@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from html import unescape
 from typing import Any
 
 import pytest
@@ -104,6 +106,20 @@ async def test_a_role_on_a_path_counts_on_the_pages_of_that_path(visit: Visit, r
     assert "Convert now" in shown.text
     assert "by whom" not in (await maintainer.get(place)).text  # the log is the project's
     assert (await maintainer.post(f"{place}@{ONE.digest}", {"act": "delete"})).location == place
+
+
+async def test_what_an_image_says_of_itself_is_told(visit: Visit, registry: Registry, admin: Actor) -> None:
+    settings = {"Entrypoint": ["/usr/bin/wave", "--depth"], "Cmd": ["10"], "WorkingDir": "/data", "User": "1000", "Env": ["A=<b>", "B=2"]}
+    config = {"architecture": "amd64", "os": "linux", "config": {**settings, "Labels": {"maintainer": "Ada"}}}
+    pushed = image("layer", config=json.dumps(config), annotations={"org.example.<i>": "</dl><script>"})
+    await push_image(registry, admin, APP, pushed, "latest")
+    shown = await visit().get(f"{HERE}:latest")
+    assert "Entrypoint /usr/bin/wave --depth Cmd 10 WorkingDir /data User 1000 Env A=<b> B=2 maintainer Ada" in shown.text
+    assert "Annotations org.example.<i> </dl><script>" in shown.text
+    assert "<script>" not in shown.html.partition("<main")[2]
+    raw = re.search(r'aria-label="Manifest"><code>(.*?)</code>', shown.html, re.DOTALL)
+    assert raw is not None
+    assert unescape(raw[1]).encode() == pushed.content
 
 
 async def test_what_buildkit_attests_is_no_platform(visit: Visit, registry: Registry, admin: Actor) -> None:

@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from pysequoia import Tsk
 
+from roadstead.access.access import Access
 from roadstead.access.actor import Actor, Role
 from roadstead.access.openpgp_keys import OpenPgpKeys
 from roadstead.errors import NotFound
@@ -271,3 +272,23 @@ async def test_help_names_this_server(visit: Visit, client: str) -> None:
 
 async def test_there_is_no_help_for_what_nobody_knows(visit: Visit) -> None:
     assert (await visit().get("/help/abacus")).status == 404
+
+
+async def test_a_group_has_a_role_by_the_form(visit: Visit, registry: Registry, access: Access, admin: Actor, user: Actor) -> None:
+    browser, address = visit(admin), "/projects/vault/members"
+    form = {"kind": "group", "holder": "modellers", "role": "developer"}
+    absent = await browser.post(address, form)
+    assert absent.status == 404
+    assert '<option value="group" selected>' in absent.html
+    group = await access.groups.add(admin, "modellers")
+    assert user.account_id is not None
+    await access.groups.add_member(admin, group.id, user.account_id)
+    assert (await visit(user).get("/projects/vault")).status == 404
+    assert (await browser.post(address, form)).location == address
+    shown = await browser.get(address)
+    assert re.search(r"modellers\s+Group", shown.text)
+    assert (await visit(user).get("/projects/vault")).status == 200
+    assert (await browser.post(address, form)).status == 409
+    (member,) = await registry.projects.members(admin, "vault")
+    assert (await browser.post(f"{address}/{member.id}", {"act": "remove"})).location == address
+    assert (await visit(user).get("/projects/vault")).status == 404
