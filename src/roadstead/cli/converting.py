@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
-from roadstead.cli.remote import command, print_facts, session_at
+from roadstead.cli.remote import print_facts, session_at
 from roadstead.errors import InvalidInput, NotConvertible
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ def is_remote(source: str) -> bool:
     return bool(_REMOTE.match(source)) and not source.endswith(_FILES) and not Path(source).exists()
 
 
-@command
 def convert_there(source: str, *, plain_http: bool, ca: Path | None, as_json: bool) -> None:
     """Have it converted; returns when all its conversions are made. Raises NotConvertible with the registry's reason."""
     from roadstead.client.locations import parse_location  # noqa: PLC0415 - each command pays only for what it uses

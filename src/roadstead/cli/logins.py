@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from roadstead.cli.remote import Ca, Host, Json, Plain, print_done
-from roadstead.errors import InvalidInput, NotFound
+from roadstead.errors import InvalidInput, NotFound, Unauthenticated
 
 
 def login(
@@ -28,7 +28,10 @@ def login(
     found = Login(name, _secret(password_stdin))
     place = bare_host(host)
     with Session(place, found, plain_http=plain_http or speaks_plain(place), ca=ca) as session:
-        session.check()
+        try:
+            session.check()
+        except Unauthenticated as error:
+            raise Unauthenticated(f"{place} does not accept this name with this secret.") from error
     kept = Logins().keep(place, found)
     print_done({"host": place, "name": name, "kept": kept}, f"Logged in to {place} as {name}; kept in {kept}", as_json)
 

@@ -10,18 +10,24 @@ from typing import Annotated, Any
 import typer
 
 from roadstead.cli.remote import Ca, Host, Json, Plain, Quiet, Where, print_facts, session_at
+from roadstead.errors import InvalidInput, NotFound
 
 
 def list_repositories(
-    where: Annotated[str, typer.Argument(help="HOST or HOST/project.")], ca: Ca = None, plain_http: Plain = False, as_json: Json = False
+    where: Annotated[str, typer.Argument(help="HOST, HOST/project, or a longer beginning of the names.")],
+    ca: Ca = None,
+    plain_http: Plain = False,
+    as_json: Json = False,
 ) -> None:
     """List the repositories that you may see."""
     from roadstead.client.locations import host_of  # noqa: PLC0415 - each command pays only for what it uses
+    from roadstead.client.management import has_project  # noqa: PLC0415 - see above
 
-    host, project = host_of(where)
+    host, path = host_of(where)
     with session_at(host, plain_http, ca) as session:
-        names = session.repositories()
-    found = [name for name in names if not project or name.startswith(f"{project}/")]
+        found = [name for name in session.repositories() if not path or f"{name}/".startswith(f"{path}/")]
+        if path and not found and not ("/" not in path and has_project(session, path)):
+            raise NotFound(f"There is nothing at {host}/{path}{session.advice()}")
     print_facts(found, "\n".join(found), as_json)
 
 
@@ -29,9 +35,11 @@ def tags(
     where: Annotated[str, typer.Argument(help="HOST/project/image.")], ca: Ca = None, plain_http: Plain = False, as_json: Json = False
 ) -> None:
     """List the tags of a repository."""
-    from roadstead.client.locations import parse_location  # noqa: PLC0415 - see list_repositories
+    from roadstead.client.locations import names_one, parse_location  # noqa: PLC0415 - see list_repositories
 
     place = parse_location(where)
+    if names_one(where):
+        raise InvalidInput(f"The tags of a whole repository are listed: {place.host}/{place.repository}")
     with session_at(place.host, plain_http, ca) as session:
         names = session.tags(place.repository)
     print_facts(names, "\n".join(names), as_json)
@@ -76,14 +84,32 @@ def search(
     print_facts(facts, "\n".join(lines), as_json)
 
 
-def show_page(where: Where, plain_http: Plain = False, quiet: Quiet = False, as_json: Json = False) -> None:
+def show_page(
+    where: Annotated[str, typer.Argument(help="HOST, HOST/project, HOST/project/image, or that with :tag or @sha256:….")],
+    plain_http: Plain = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
     """Print the address of the page about it, and open that in a browser where there is a screen."""
-    from roadstead.client.locations import parse_location  # noqa: PLC0415 - see list_repositories
+    from roadstead.client.locations import host_of  # noqa: PLC0415 - see list_repositories
     from roadstead.client.session import speaks_plain  # noqa: PLC0415 - see list_repositories
 
-    place = parse_location(where)
-    plain = plain_http or speaks_plain(place.host)
-    url = f"{'http' if plain else 'https'}://{place.host}/repositories/{place.text.removeprefix(place.host + '/')}"
+    host, _ = host_of(where)
+    page = _page(where)
+    url = f"{'http' if plain_http or speaks_plain(host) else 'https'}://{host}/{page}"
     print_facts({"url": url}, url, as_json)
     if not quiet and not as_json and sys.stdout.isatty() and os.environ.get("DISPLAY", os.environ.get("WAYLAND_DISPLAY")):
         typer.launch(url)
+
+
+def _page(where: str) -> str:
+    """The page's path: of the registry, a project, a repository, or what a tag or digest names there."""
+    from roadstead.client.locations import host_of, names_one, parse_location  # noqa: PLC0415 - see list_repositories
+
+    _, path = host_of(where)
+    if not path:
+        return ""
+    place = parse_location(where)
+    if names_one(where):
+        return f"repositories/{place.text.removeprefix(place.host + '/')}"
+    return f"repositories/{place.repository}" if "/" in path else f"projects/{path}"

@@ -16,7 +16,7 @@ from roadstead.cli.converting import convert_there, is_remote, refuse_file_optio
 from roadstead.cli.jobs import jobs
 from roadstead.cli.keys import keys
 from roadstead.cli.options import ConfigOption, DataOption, apply
-from roadstead.cli.remote import Ca, Json, Plain, register
+from roadstead.cli.remote import Ca, Json, Plain, command, register
 from roadstead.errors import RoadsteadError
 
 app = typer.Typer(name="roadstead", help="Registry for Docker and Apptainer images.", no_args_is_help=True, pretty_exceptions_enable=False)
@@ -90,6 +90,7 @@ def doctor(as_json: Json = False, data: DataOption = None, config: ConfigOption 
 
 
 @app.command()
+@command
 def convert(
     source: Annotated[
         str, typer.Argument(help="A SIF, an OCI layout or an archive of docker save; or HOST/project/image:tag at a registry.")

@@ -68,6 +68,12 @@ def print_done(facts: dict[str, Any], text: str, as_json: bool) -> None:
     typer.echo(json.dumps(facts) if as_json else text, err=not as_json)
 
 
+def tell_aside(text: str, quiet: bool) -> None:
+    """A line on standard error, beside the bar; nothing where that is no terminal."""
+    if not quiet and sys.stderr.isatty():
+        typer.echo(f"\r\033[K{text}", err=True)
+
+
 @contextmanager
 def telling(name: str, size: int | None, quiet: bool) -> Iterator[Tell]:
     """A bar with rate and time left on standard error; nothing where that is no terminal."""

@@ -10,9 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from roadstead.client.download import Tell, download, translated
+import msgspec
+
+from roadstead.client.download import Cache, Tell, download, translated
 from roadstead.client.locations import Location
-from roadstead.client.platforms import pick
+from roadstead.client.platforms import SIF_HEAD, of_sif, pick, require
 from roadstead.client.session import Fetched, Session
 from roadstead.client.upload import Counter, put_blob, read_file
 from roadstead.errors import Conflict, InvalidInput
@@ -21,20 +23,43 @@ from roadstead.oci.descriptor import Descriptor
 from roadstead.oci.digest import Digest
 from roadstead.oci.manifest import index_of, parse_manifest
 from roadstead.oci.reference import Reference
+from roadstead.oci.sif_manifest import sif_layer
 
 _LAYOUT: Final = b'{"imageLayoutVersion":"1.0.0"}'
+_LARGEST_CONFIG: Final = 4 << 20
 _NAME: Final = "org.opencontainers.image.ref.name"
+
+
+class _Machine(msgspec.Struct, frozen=True):
+    os: str = ""
+    architecture: str = ""
 
 
 def choose(session: Session, place: Location, platform: str | None) -> Fetched:
     """The image; of an index, that of the platform. Raises NotConvertible if there is none."""
     fetched = session.manifest(place.repository, place.reference)
     if not fetched.manifest.children:
+        if platform:
+            require(platform, _platform(session, place, fetched), place.text)
         return fetched
     return session.manifest(place.repository, pick(fetched.manifest.children, platform).digest)
 
 
-def pull_layout(session: Session, place: Location, image: Fetched, target: Path, tell: Tell, cache: Path | None = None) -> None:
+def _platform(session: Session, place: Location, fetched: Fetched) -> str | None:
+    """What an image says that it is for: a SIF in its first bytes, another in its configuration."""
+    if layer := sif_layer(fetched.manifest):
+        return of_sif(session.beginning(place.repository, layer, SIF_HEAD))
+    config = fetched.manifest.config
+    if config is None or config.size > _LARGEST_CONFIG:
+        return None
+    try:
+        said = msgspec.json.decode(session.beginning(place.repository, config, config.size), type=_Machine)
+    except msgspec.DecodeError:
+        return None
+    return f"{said.os}/{said.architecture}" if said.os and said.architecture else None
+
+
+def pull_layout(session: Session, place: Location, image: Fetched, target: Path, tell: Tell, cache: Cache | None = None) -> None:
     """Fetch the image to a new directory. Raises Conflict if something is there, and as `download` does."""
     if target.exists():
         raise Conflict(f"{target} is there already.")
@@ -52,7 +77,7 @@ def pull_layout(session: Session, place: Location, image: Fetched, target: Path,
         part.replace(target)
 
 
-def _fetch(session: Session, place: Location, blob: Descriptor, folder: Path, tell: Tell, cache: Path | None) -> None:
+def _fetch(session: Session, place: Location, blob: Descriptor, folder: Path, tell: Tell, cache: Cache | None) -> None:
     path = blob_path(folder, blob.digest)
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():

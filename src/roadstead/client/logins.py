@@ -6,24 +6,43 @@ import base64
 import os
 import secrets
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from roadstead.errors import Misconfigured
 
+T = TypeVar("T")
+
+_TOKEN = "<token>"  # noqa: S105 - the name under which docker keeps an identity token with a helper
 _NOT_FOUND = "credentials not found"  # What helpers answer, on standard output, for a host that they do not know.
 
 
 class Login(msgspec.Struct, frozen=True):
-    """A name and its secret."""
+    """A name and its secret; or, of a `docker login`, the identity token that the registry gave for them: a refresh token (RFC 6749)."""
 
     name: str
     secret: str
+    token: str = ""
 
     def __repr__(self) -> str:
         return f"Login({self.name!r})"  # A secret gets into no log.
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    """What a helper answers."""
+
+    name: str = msgspec.field(name="Username")
+    secret: str = msgspec.field(name="Secret")
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    """What `auths` holds of a host."""
+
+    auth: str | None = None
+    token: str | None = msgspec.field(name="identitytoken", default=None)
 
 
 class Logins:
@@ -39,13 +58,18 @@ class Logins:
             said = _ask(helper, "get", host)
             if said is None:
                 return None
-            found = msgspec.json.decode(said, type=dict[str, str])
-            return Login(found["Username"], found["Secret"])
-        coded = settings.get("auths", {}).get(host, {}).get("auth")
-        if not coded:
-            return None
-        name, _, secret = base64.b64decode(coded).decode().partition(":")
-        return Login(name, secret)
+            found = self._understood(f"docker-credential-{helper}", lambda: msgspec.json.decode(said, type=_Kept))
+            return Login("", "", found.secret) if found.name == _TOKEN else Login(found.name, found.secret)
+        entry = _table(settings, "auths").get(host)
+        kept = self._understood(self._path, lambda: msgspec.convert(entry or {}, _Entry))
+        name, _, secret = self._understood(self._path, lambda: base64.b64decode(kept.auth or "").decode()).partition(":")
+        return Login(name, secret.strip("\0"), kept.token or "") if kept.auth or kept.token else None
+
+    def _understood(self, source: object, read: Callable[[], T]) -> T:
+        try:
+            return read()
+        except (msgspec.DecodeError, ValueError) as error:
+            raise Misconfigured(f"The login that {source} keeps cannot be understood.") from error
 
     def keep(self, host: str, login: Login) -> str:
         """Keep the login, and say where. Raises Misconfigured."""
@@ -57,14 +81,15 @@ class Logins:
             _ask(helper, "store", said.decode())
         else:
             entry = {"auth": base64.b64encode(f"{login.name}:{login.secret}".encode()).decode()}
-        settings.setdefault("auths", {})[host] = entry
+        settings["auths"] = {**_table(settings, "auths"), host: entry}
         self._write(settings)
         return f"docker-credential-{helper}" if helper else str(self._path)
 
     def forget(self, host: str) -> bool:
         """Forget the login; False if there was none. Raises Misconfigured."""
         settings = self._read()
-        known = settings.get("auths", {}).pop(host, None) is not None
+        auths = _table(settings, "auths")
+        known = auths.pop(host, None) is not None
         if helper := _helper(settings, host):
             known = _ask(helper, "erase", host) is not None or known
         if known:
@@ -76,16 +101,17 @@ class Logins:
             return msgspec.json.decode(self._path.read_bytes(), type=dict[str, Any])
         except FileNotFoundError:
             return {}
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
             raise Misconfigured(f"{self._path} cannot be read: {error}.") from error
 
     def _write(self, settings: dict[str, Any]) -> None:
-        partial = self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}")
+        place = self._path.resolve()  # Where a link leads, as people keep such files elsewhere.
+        partial = place.with_name(f".{place.name}.{secrets.token_hex(4)}")
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 file.write(msgspec.json.format(msgspec.json.encode(settings), indent=1))
-            partial.replace(self._path)
+            partial.replace(place)
         except OSError as error:
             partial.unlink(missing_ok=True)
             raise Misconfigured(f"{self._path} cannot be written: {error.strerror}.") from error
@@ -93,7 +119,14 @@ class Logins:
 
 def _helper(settings: dict[str, Any], host: str) -> str | None:
     """The helper for this host, else for all; its program is called `docker-credential-…`."""
-    return settings.get("credHelpers", {}).get(host) or settings.get("credsStore") or None
+    named = _table(settings, "credHelpers").get(host) or settings.get("credsStore")
+    return str(named) if named else None
+
+
+def _table(settings: dict[str, Any], name: str) -> dict[str, Any]:
+    """A part of the settings; nothing where it is `null`, as some programs write it."""
+    found = settings.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _ask(helper: str, verb: str, said: str) -> str | None:

@@ -8,8 +8,8 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from roadstead.client.locations import Location
-from roadstead.client.session import Session
-from roadstead.errors import NotFound, Unavailable
+from roadstead.client.session import CATALOG, Session
+from roadstead.errors import NotFound, Refused, Unavailable
 
 _API: Final = "/api/v2.0"
 
@@ -66,11 +66,20 @@ class _Answer(msgspec.Struct, frozen=True):
 def find(session: Session, text: str) -> Found:
     """Projects and repositories by a part of their names. Raises NotFound where a registry has no such search."""
     try:
-        answer = session.managed("GET", f"{_API}/search?{urlencode({'q': text})}")
+        answer = session.managed("GET", f"{_API}/search?{urlencode({'q': text})}", CATALOG)
         found = msgspec.json.decode(answer, type=_Answer)
     except (NotFound, msgspec.DecodeError) as error:
         raise NotFound(f"{session.host} offers no search to programs.") from error
     return Found([one.name for one in found.project], found.repository)
+
+
+def has_project(session: Session, project: str) -> bool:
+    """Whether there is such a project that the login may see; False also where a registry knows no projects."""
+    try:
+        session.managed("GET", f"{_API}/projects/{quote(project, safe='')}", CATALOG)
+    except (NotFound, Refused):
+        return False
+    return True
 
 
 def conversions(session: Session, place: Location) -> list[Conversion]:
@@ -88,6 +97,6 @@ def _conversions(session: Session, method: str, place: Location) -> list[Convers
     # As in Harbor's clients, a slash within the repository's name is encoded twice.
     path = f"{_API}/projects/{project}/repositories/{quote(quote(repository, safe=''), safe='')}/artifacts/{place.reference}/conversions"
     try:
-        return msgspec.json.decode(session.managed(method, path), type=list[Conversion])
+        return msgspec.json.decode(session.managed(method, path, f"repository:{place.repository}:pull,push"), type=list[Conversion])
     except msgspec.DecodeError as error:
         raise Unavailable(f"{session.host} does not convert images.") from error

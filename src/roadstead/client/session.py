@@ -9,25 +9,49 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
-from urllib.parse import urljoin
+from typing import Any, Final, TypeVar
+from urllib.parse import urljoin, urlsplit
 
 import httpx2
 import msgspec
 
 from roadstead.client.logins import Login
-from roadstead.errors import Denied, NotFound, NotReady, RoadsteadError, TooManyRequests, Unauthenticated, Unavailable
+from roadstead.errors import (
+    Denied,
+    InvalidDigest,
+    InvalidManifest,
+    Misconfigured,
+    NotFound,
+    NotReady,
+    RoadsteadError,
+    TooManyRequests,
+    Unauthenticated,
+    Unavailable,
+)
 from roadstead.oci import media_type as types
+from roadstead.oci.descriptor import Descriptor
 from roadstead.oci.digest import Digest
 from roadstead.oci.manifest import Manifest, parse_manifest
 from roadstead.oci.reference import Reference, RepositoryName
 
 ACCEPT: Final = ", ".join(sorted(types.MANIFEST_TYPES))
+AS_IT_IS: Final[Mapping[str, str]] = {"Accept-Encoding": "identity"}
+"""Asks for the bytes that the digest is of: compressed on the way they would be others."""
+
+T = TypeVar("T")
+
 _PART: Final = re.compile(r'(\w+)="([^"]*)"')
 _TIMEOUT: Final = httpx2.Timeout(60, connect=15)
 _LOOPBACK: Final = re.compile(r"^(localhost|127\.[0-9.]+|\[::1\])(:\d+)?$")
+_OWN: Final = ("localhost", "127.0.0.1", "[::1]")
+_PORTS: Final = {"http": 80, "https": 443}
+_KINDS: Final = {"GET": "pull", "HEAD": "pull", "DELETE": "delete"}  # And all others push: what a token is for.
+_REPOSITORY: Final = re.compile(r"(/v2/.+?)/(?:manifests|blobs|tags|referrers)/")
 _NO_TLS: Final = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "record layer failure")
 _NO_NAME: Final = ("Name or service not known", "No address associated", "Temporary failure in name resolution")
+
+CATALOG: Final = "registry:catalog:*"
+"""The scope of a token for what lists across repositories."""
 
 Body = Callable[[], Iterator[bytes]]
 
@@ -40,18 +64,42 @@ class Fetched(msgspec.Struct, frozen=True):
     manifest: Manifest
 
 
+class _Challenge(msgspec.Struct, frozen=True):
+    """What stands in WWW-Authenticate."""
+
+    kind: str
+    said: dict[str, str]
+
+
+class _Token(msgspec.Struct, frozen=True):
+    token: str = ""
+    access_token: str = ""
+
+
 class Session:
-    """A registry, as one login sees it (None: nobody). Threads may share it. Raises errors of the tree; Unavailable: the network failed."""
+    """A registry, as one login sees it (None: nobody). Threads may share it. Raises errors of the tree; Unavailable: the network failed.
+
+    The login goes to this registry, and to where its own challenges send for tokens; not to where it leads otherwise: other machines that
+    hold its blobs, or take its uploads.
+    """
 
     def __init__(self, host: str, login: Login | None, *, plain_http: bool = False, ca: Path | None = None) -> None:
         context = ssl.create_default_context()
         if ca is not None:
-            context.load_verify_locations(ca)
+            try:
+                context.load_verify_locations(ca)
+            except (OSError, ssl.SSLError) as error:
+                raise Misconfigured(f"{ca} holds no certificates in PEM form: {error}.") from error
         self.host = host
         self.login = login
         self.url = f"{'http' if plain_http else 'https'}://{host}"
-        self._http = httpx2.Client(verify=context, timeout=_TIMEOUT, follow_redirects=True)
-        self._authorizations: dict[str, str] = {}
+        # As Go's programs do: what is on this machine is asked without a proxy, whatever NO_PROXY says.
+        direct: dict[str, Any] = {f"all://{name}": None for name in {*_OWN, *([_bare(host)] if _LOOPBACK.match(host) else [])}}
+        try:
+            self._http = httpx2.Client(verify=context, timeout=_TIMEOUT, follow_redirects=True, mounts=direct)
+        except (ImportError, ValueError, httpx2.InvalidURL) as error:
+            raise Misconfigured(f"The proxy that HTTP_PROXY, HTTPS_PROXY or ALL_PROXY names cannot be used: {error}") from error
+        self._authorizations: dict[tuple[str, str], str] = {}
 
     def __enter__(self) -> Session:
         return self
@@ -61,22 +109,36 @@ class Session:
 
     @contextmanager
     def stream(
-        self, method: str, path: str, *, headers: Mapping[str, str] | None = None, body: Body | None = None, patience: float | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: Body | None = None,
+        patience: float | None = None,
+        authorization: str | None = None,
     ) -> Iterator[httpx2.Response]:
-        """The answer while it comes. A token is asked for when the registry wants one; `path` may be a whole URL of this registry.
+        """The answer while it comes. A token is asked for when the registry wants one; `path` may be a whole URL, also of another place.
 
-        `patience` is in seconds: how long the registry may think before its next byte.
+        `patience` is in seconds: how long the registry may think before its next byte. With `authorization` no token is asked for.
         """
-        url = urljoin(self.url, path)
-        realm = path.partition("?")[0].partition("/blobs/")[0].partition("/manifests/")[0] + (
-            "" if method in ("GET", "HEAD") else f" {method}"
-        )
-        try:
+        with _translated(self.host):
+            url = self._joined(self.url, path)
+            home = _origin(url) == _origin(self.url)
+            realm = _realm(method, url)
             for last in (False, True):
-                known = self._authorizations.get(realm)
-                sent = {**(headers or {}), **({"Authorization": known} if known else {})}
-                with self._http.stream(method, url, headers=sent, content=body() if body else None, timeout=_timeout(patience)) as answer:
-                    if answer.status_code == 401 and not last:
+                known = authorization or self._authorizations.get(realm)
+                sent = {**(headers or {}), **({"Authorization": known} if known and home else {})}
+                content = body() if body else None
+                follow = body is None  # What is sent on the way cannot be sent again from its middle.
+                with self._http.stream(
+                    method, url, headers=sent, content=content, timeout=_timeout(patience), follow_redirects=follow
+                ) as answer:
+                    if answer.is_redirect:
+                        raise Unavailable(f"{self.host} leads to {answer.headers.get('location', '')[:200]!r}: is that its name?")
+                    if answer.status_code == 401 and _origin(str(answer.url)) != _origin(self.url):
+                        raise Unavailable(f"{self.host} leads to {answer.url.host}, which wants a login. It gets none.")
+                    if answer.status_code == 401 and not last and authorization is None:
                         answer.read()
                         self._authorizations[realm] = self._authorize(answer.headers.get("www-authenticate", ""))
                         continue
@@ -85,8 +147,6 @@ class Session:
                         raise _refusal(answer, self)
                     yield answer
                     return
-        except (httpx2.HTTPError, ssl.SSLError) as error:
-            raise Unavailable(_failure(self.host, str(error) or type(error).__name__)) from error
 
     def request(
         self,
@@ -96,11 +156,13 @@ class Session:
         headers: Mapping[str, str] | None = None,
         content: bytes | None = None,
         patience: float | None = None,
+        authorization: str | None = None,
     ) -> httpx2.Response:
         """The whole answer."""
         body: Body | None = None if content is None else lambda: iter((content,))
         length = {} if content is None else {"Content-Length": str(len(content))}
-        with self.stream(method, path, headers={**length, **(headers or {})}, body=body, patience=patience) as answer:
+        sent = {**length, **(headers or {})}
+        with self.stream(method, path, headers=sent, body=body, patience=patience, authorization=authorization) as answer:
             answer.read()
             return answer
 
@@ -118,14 +180,27 @@ class Session:
             answer = self.request("GET", path, headers={"Accept": ACCEPT}, patience=patience)
         except NotFound as error:
             raise NotFound(self._missing(repository, reference)) from error
-        stated = (
-            reference
-            if isinstance(reference, Digest)
-            else Digest.parse(answer.headers.get("docker-content-digest") or Digest.of(answer.content))
-        )
-        if not stated.matches(answer.content):
-            raise Unavailable(f"{self.host} sent a manifest that is not {stated}.")
-        return Fetched(answer.content, stated, parse_manifest(answer.content, answer.headers.get("content-type")))
+        try:
+            named = reference if isinstance(reference, Digest) else Digest.parse(answer.headers.get("docker-content-digest") or "")
+        except InvalidDigest:
+            named = Digest.of(answer.content)
+        if not named.matches(answer.content):
+            raise Unavailable(f"{self.host} sent a manifest that is not {named}.")
+        try:
+            return Fetched(answer.content, named, parse_manifest(answer.content, answer.headers.get("content-type")))
+        except InvalidManifest as error:
+            raise Unavailable(f"{self.host} sent no manifest for {path}: {error.message}") from error
+
+    def beginning(self, repository: RepositoryName, blob: Descriptor, size: int) -> bytes:
+        """The first bytes of a blob, at most so many."""
+        found = b""
+        headers = {"Range": f"bytes=0-{size - 1}", **AS_IT_IS}
+        with self.stream("GET", f"/v2/{repository}/blobs/{blob.digest}", headers=headers) as answer:
+            for piece in answer.iter_raw():
+                found += piece
+                if len(found) >= size:
+                    break
+        return found[:size]
 
     def remove(self, repository: RepositoryName, reference: Reference) -> None:
         """Remove a tag, or a manifest with all its tags. Raises NotFound."""
@@ -141,24 +216,33 @@ class Session:
         except NotFound as error:
             raise NotFound(self._missing(repository, None)) from error
 
-    def managed(self, method: str, path: str) -> bytes:
-        """The answer of the management API, which wants the login at once."""
-        login = (
-            {}
-            if self.login is None
-            else {"Authorization": f"Basic {b64encode(f'{self.login.name}:{self.login.secret}'.encode()).decode()}"}
-        )
+    def managed(self, method: str, path: str, scope: str) -> bytes:
+        """The answer of the management API, which wants the login at once; an identity token is turned into a token for the scope."""
+        authorization = self._authorization(scope) if self.login else None
         content = b"" if method == "POST" else None
-        return self.request(method, path, headers={"Accept": "application/json", **login}, content=content).content
+        return self.request(
+            method, path, headers={"Accept": "application/json"}, content=content, authorization=authorization or ""
+        ).content
+
+    def _authorization(self, scope: str) -> str:
+        """The header for what does not ask for it by itself."""
+        if self.login is None or not self.login.token:
+            return self._basic()
+        with _translated(self.host):
+            asked = self._http.get(f"{self.url}/v2/", follow_redirects=False)
+        return self._authorize(asked.headers.get("www-authenticate", ""), scope)
 
     def _missing(self, repository: RepositoryName, reference: Reference | None) -> str:
         """What to say of something that is not there: what else to type."""
         written = "" if reference is None else f"{'@' if isinstance(reference, Digest) else ':'}{reference}"
         name = f"{self.host}/{repository}"
-        said = f"There is no {name}{written}, or you may not see it"
+        return f"There is no {name}{written}{self.advice(None if reference is None else name)}"
+
+    def advice(self, repository: str | None = None) -> str:
+        """How a sentence ends that says what is not there: what else to type."""
         if self.login is None:
-            return f"{said} without a login: roadstead login {self.host}"
-        return f"{said}. What there is: roadstead {'ls ' + self.host if reference is None else 'tags ' + name}"
+            return f", or you may not see it without a login: roadstead login {self.host}"
+        return f", or you may not see it. What there is: roadstead {f'tags {repository}' if repository else f'ls {self.host}'}"
 
     def put_manifest(self, repository: RepositoryName, reference: Reference, content: bytes, media_type: str) -> None:
         """Push a manifest."""
@@ -169,33 +253,102 @@ class Session:
         following: str | None = path
         while following:
             answer = self.request("GET", following)
-            yield answer.json()
+            yield self._read(answer, dict[str, Any])
             following = answer.links.get("next", {}).get("url")
+            if following:
+                following = self._joined(str(answer.url), following)
 
     def repositories(self) -> list[str]:
         """The names of those that the login may see. Nobody's list is a right answer too, so the login does not wait to be asked for."""
         if self.login:
-            asked = self._http.get(f"{self.url}/v2/").headers.get("www-authenticate", "")
-            self._authorizations["/v2/_catalog"] = self._authorize(asked, "registry:catalog:*")
-        return [name for page in self.pages("/v2/_catalog") for name in page.get("repositories") or ()]
+            with _translated(self.host):
+                asked = self._http.get(f"{self.url}/v2/", follow_redirects=False).headers.get("www-authenticate", "")
+            self._authorizations[_realm("GET", f"{self.url}/v2/_catalog")] = self._authorize(asked, CATALOG)
+        return [str(name) for page in self.pages("/v2/_catalog") for name in page.get("repositories") or ()]
 
-    def _authorize(self, challenge: str, scope: str | None = None) -> str:
-        """The header that answers the challenge (RFC 6750; docker's token specification), for a scope that it does not name."""
-        basic = httpx2.BasicAuth(self.login.name, self.login.secret) if self.login else None
-        kind, _, rest = challenge.partition(" ")
-        if kind.lower() == "basic" and self.login:
-            return next(basic.sync_auth_flow(httpx2.Request("GET", self.url))).headers["authorization"] if basic else ""
+    def _authorize(self, header: str, scope: str | None = None) -> str:
+        """The header that answers this registry's challenge (RFC 6750; docker's token specification), for a scope that it does not name."""
+        kind, _, rest = header.partition(" ")
+        if kind.lower() == "basic" and self.login and not self.login.token:
+            return self._basic()
         said = dict(_PART.findall(rest))
         if kind.lower() != "bearer" or "realm" not in said:
             raise Unauthenticated(f"{self.host} wants a login: roadstead login {self.host}")
+        realm = self._trusted(said["realm"])
         asked = {name: said[name] for name in ("service", "scope") if name in said}
         if scope:
             asked["scope"] = scope
-        answer = self._http.get(said["realm"], params=asked, auth=basic)
-        if answer.status_code >= 400:
+        with _translated(self.host):
+            if self.login and self.login.token:
+                form = {"grant_type": "refresh_token", "refresh_token": self.login.token, "client_id": "roadstead", **asked}
+                answer = self._http.post(realm, data=form, follow_redirects=False)
+            else:
+                basic = {"Authorization": self._basic()} if self.login else {}
+                answer = self._http.get(realm, params=asked, headers=basic)
+        if answer.status_code >= 300:
             raise _refusal(answer, self)
-        held = answer.json()
-        return f"Bearer {held.get('token') or held['access_token']}"
+        held = self._read(answer, _Token)
+        if not (held.token or held.access_token):
+            raise Unavailable(f"{answer.url.host} answered without a token.")
+        return f"Bearer {held.token or held.access_token}"
+
+    def _joined(self, base: str, place: str) -> str:
+        try:
+            joined = urljoin(base, place)
+            _origin(joined)
+        except ValueError as error:
+            raise Unavailable(f"{self.host} leads to {place[:200]!r}, which is no address.") from error
+        return joined
+
+    def _basic(self) -> str:
+        return f"Basic {b64encode(f'{self.login.name}:{self.login.secret}'.encode()).decode()}" if self.login else ""
+
+    def _trusted(self, realm: str) -> str:
+        """The realm, if the login may go there: over TLS anywhere, as some registries have tokens made elsewhere; else to the same machine.
+
+        Raises Unauthenticated if it may not.
+        """
+        self._joined(self.url, realm)
+        where, home = urlsplit(realm), urlsplit(self.url)
+        near = where.scheme == "http" == home.scheme and where.hostname == home.hostname
+        if where.hostname and (where.scheme == "https" or near):
+            return realm
+        if not where.hostname:
+            raise Unauthenticated(f"{self.host} does not say where it takes a login.")
+        raise Unauthenticated(f"{self.host} sends for a token to {realm}, without TLS. The login does not go there.")
+
+    def _read(self, answer: httpx2.Response, kind: type[T]) -> T:
+        """The answer's JSON. Raises Unavailable if it is something else."""
+        try:
+            return msgspec.json.decode(answer.content, type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Unavailable(f"What {answer.url.host} answers for {answer.url.path} is not what a registry answers.") from error
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    """Scheme, host and port (RFC 6454)."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)
+
+
+def _realm(method: str, url: str) -> tuple[str, str]:
+    """What one token is good for: a repository, or another path, and what is done there."""
+    path = urlsplit(url).path
+    found = _REPOSITORY.match(path)
+    return found[1] if found else path, _KINDS.get(method, "push")
+
+
+def _bare(host: str) -> str:
+    return host if host.endswith("]") else host.rpartition(":")[0] or host
+
+
+@contextmanager
+def _translated(host: str) -> Iterator[None]:
+    """What the library raises, as errors of the tree."""
+    try:
+        yield
+    except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, ssl.SSLError) as error:
+        raise Unavailable(_failure(host, str(error) or type(error).__name__)) from error
 
 
 def speaks_plain(host: str) -> bool:

@@ -6,7 +6,7 @@ import time
 from typing import Final
 
 from roadstead.client.locations import Location
-from roadstead.client.platforms import pick, written
+from roadstead.client.platforms import SIF_HEAD, of_sif, pick, require, written
 from roadstead.client.session import Fetched, Session
 from roadstead.errors import InvalidTag, NotConvertible, NotFound, NotReady
 from roadstead.oci.descriptor import Descriptor
@@ -23,6 +23,7 @@ def find_sif(session: Session, place: Location, platform: str | None = None) -> 
     fetched = session.manifest(place.repository, place.reference)
     image = _of_platform(session, place.repository, fetched, platform)
     if layer := sif_layer(image.manifest):
+        _require(session, place, layer, platform)
         return layer
     made = _of_platform(session, place.repository, _converted(session, place), platform)
     layer = sif_layer(made.manifest)
@@ -31,7 +32,14 @@ def find_sif(session: Session, place: Location, platform: str | None = None) -> 
     if made.manifest.subject is not None and made.manifest.subject.digest != image.digest:
         told = ", ".join(written(child.platform) for child in fetched.manifest.children)
         raise NotConvertible(f"{place.text} is for {told}, and the project does not convert the one that is asked for: see its settings.")
+    _require(session, place, layer, platform)
     return layer
+
+
+def _require(session: Session, place: Location, layer: Descriptor, platform: str | None) -> None:
+    """Return if the SIF is for the platform that was asked for. Raises NotConvertible."""
+    if platform:
+        require(platform, of_sif(session.beginning(place.repository, layer, SIF_HEAD)), place.text)
 
 
 def _of_platform(session: Session, repository: RepositoryName, fetched: Fetched, platform: str | None) -> Fetched:

@@ -11,8 +11,8 @@ import msgspec
 
 from roadstead.client.download import Tell
 from roadstead.client.locations import Location
-from roadstead.client.session import Body, Session
-from roadstead.errors import InvalidSif, NotFound
+from roadstead.client.session import AS_IT_IS, Body, Session
+from roadstead.errors import InvalidSif, NotFound, Unavailable
 from roadstead.oci import media_type as types
 from roadstead.oci.descriptor import Descriptor
 from roadstead.oci.digest import Digest
@@ -87,7 +87,7 @@ class _Copying(msgspec.Struct, frozen=True):
     def _body(self, blob: Descriptor) -> Body:
         def read() -> Iterator[bytes]:
             done = 0
-            with self.source.stream("GET", f"/v2/{self.origin}/blobs/{blob.digest}") as answer:
+            with self.source.stream("GET", f"/v2/{self.origin}/blobs/{blob.digest}", headers=AS_IT_IS) as answer:
                 for piece in answer.iter_raw():
                     yield piece
                     done += len(piece)
@@ -111,7 +111,9 @@ def _send(session: Session, repository: RepositoryName, digest: Digest, size: in
     answer = session.request("POST", f"/v2/{repository}/blobs/uploads/{asked}", content=b"")
     if answer.status_code == 201:
         return
-    place = urljoin(session.url, answer.headers["location"])
+    if "location" not in answer.headers:
+        raise Unavailable(f"{session.host} does not say where the upload goes.")
+    place = urljoin(str(answer.url), answer.headers["location"])
     joined = f"{place}{'&' if urlsplit(place).query else '?'}{urlencode({'digest': digest})}"
     headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
     with session.stream("PUT", joined, headers=headers, body=body):

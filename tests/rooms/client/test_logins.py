@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 import stat
 from pathlib import Path
 
@@ -69,8 +71,72 @@ def test_a_missing_helper_and_a_broken_file_are_told_by_name(tmp_path: Path) -> 
         Logins(tmp_path).find("registry:5000")
 
 
+def test_the_identity_token_of_docker_is_found(tmp_path: Path) -> None:
+    entry = {"auth": base64.b64encode(b"admin:").decode(), "identitytoken": "a keel of oak"}
+    (tmp_path / "config.json").write_text(json.dumps({"auths": {"registry:5000": entry}}))
+    assert Logins(tmp_path).find("registry:5000") == Login("admin", "", "a keel of oak")
+    Logins(tmp_path).keep("registry:5000", Login("ada", "b"))
+    assert Logins(tmp_path).find("registry:5000") == Login("ada", "b")
+
+
+def helper(folder: Path, monkeypatch: pytest.MonkeyPatch, said: str) -> Logins:
+    program = folder / "docker-credential-says"
+    (folder / "said").write_text(said)
+    program.write_text('#!/bin/sh\ncat "$(dirname "$0")/said"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    (folder / "config.json").write_text('{"credsStore": "says"}')
+    return Logins(folder)
+
+
+def test_the_identity_token_of_a_helper_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = json.dumps({"ServerURL": "registry:5000", "Username": "<token>", "Secret": "a keel of oak"})
+    assert helper(tmp_path, monkeypatch, said).find("registry:5000") == Login("", "", "a keel of oak")
+
+
+@pytest.mark.parametrize("said", ["hello", "[]", '{"Username": "ada"}', '{"Username": 1, "Secret": "x"}'])
+def test_a_helper_that_says_something_else_is_told_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    with pytest.raises(Misconfigured, match="docker-credential-says"):
+        helper(tmp_path, monkeypatch, said).find("registry:5000")
+
+
+@pytest.mark.parametrize("said", ['{"auths": null}', '{"auths": {"registry:5000": null}}', '{"auths": {"registry:5000": {}}}', "{}"])
+def test_where_nothing_is_kept_there_is_no_login(tmp_path: Path, said: str) -> None:
+    (tmp_path / "config.json").write_text(said)
+    logins = Logins(tmp_path)
+    assert logins.find("registry:5000") is None
+    logins.forget("registry:5000")
+    logins.keep("registry:5000", Login("ada", "b"))
+    assert logins.find("registry:5000") == Login("ada", "b")
+
+
+@pytest.mark.parametrize("auth", ["/w==", "abc", 5, ["x"]], ids=["not UTF-8", "not base64", "a number", "a list"])
+def test_a_login_that_cannot_be_read_is_told_by_the_files_name(tmp_path: Path, auth: object) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"auths": {"registry:5000": {"auth": auth}}}))
+    with pytest.raises(Misconfigured, match=r"config\.json"):
+        Logins(tmp_path).find("registry:5000")
+
+
+def test_a_file_that_is_no_text_is_told_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_bytes(b'{"auths": "\xff"}')
+    with pytest.raises(Misconfigured, match=r"config\.json"):
+        Logins(tmp_path).find("registry:5000")
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "config.json").symlink_to(tmp_path / "elsewhere" / "docker.json")
+    (tmp_path / "elsewhere" / "docker.json").write_text('{"detachKeys": "ctrl-e"}')
+    Logins(tmp_path).keep("registry:5000", Login("ada", "b"))
+    assert (tmp_path / "config.json").is_symlink()
+    kept = tmp_path / "elsewhere" / "docker.json"
+    assert set(json.loads(kept.read_text())) == {"detachKeys", "auths"}
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert [path.name for path in kept.parent.iterdir()] == ["docker.json"]
+
+
 def test_a_secret_is_not_shown_by_accident() -> None:
-    assert "oak" not in repr(Login("ada", "oak"))
+    assert "oak" not in repr(Login("ada", "oak", "oak"))
 
 
 @pytest.mark.parametrize(
@@ -88,3 +154,23 @@ def test_a_location_is_read_as_other_clients_read_it(text: str, written: str) ->
 def test_a_name_without_a_registry_is_told_how_to_write_it() -> None:
     with pytest.raises(InvalidName, match="HOST/project/image:tag"):
         parse_location("lab/tool:1.0")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("foo:bar", "HOST/library/foo:bar"),
+        ("alpine:3.19", "HOST/library/alpine:3.19"),
+        ("lab/tool", "HOST/lab/tool"),
+        (":5000", "names no registry"),
+        ("registry:abc/lab/tool", "names no registry"),
+        ("ada@registry.example.org/lab/tool", "names no registry"),
+        ("registry:70000/lab/tool", "no such port"),
+        ("[::1/lab/tool", "names no registry"),
+        ("localhost:5000", "localhost:5000/project/image:tag"),
+        ("", "names no registry"),
+    ],
+)
+def test_what_names_no_image_at_a_registry_is_told_what_to_write(text: str, told: str) -> None:
+    with pytest.raises(InvalidName, match=re.escape(told)):
+        parse_location(text)
