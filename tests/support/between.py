@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from tests.support.server import RoadsteadServer
 
 Change = Callable[[str, bytes], bytes]
-"""From the path and body of a blob's answer, the body that is sent instead; a shorter one is a cut connection."""
+"""From the path and body of a blob's answer, the body that is sent instead; a shorter one is a cut connection. Called by many at once."""
 
 
 class Between:
@@ -71,4 +71,4 @@ class Between:
         with self._lock:
             self.blobs[request.path] += 1
             self.ranges.append(request.headers.get("Range", ""))
-            return self.change(request.path, body)
+        return self.change(request.path, body)

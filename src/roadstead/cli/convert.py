@@ -22,7 +22,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from roadstead.errors import Conflict, StorageFull, StoreFailed, Unavailable
+from roadstead.errors import Conflict, InvalidInput, StorageFull, StoreFailed, Unavailable
 from roadstead.oci.digest import Digest
 from roadstead.sif.compression import usual
 from roadstead.sif.convert import Conversion
@@ -61,6 +61,8 @@ class Converted(msgspec.Struct, frozen=True):
 def convert(asked: Asked, *, as_json: bool) -> None:
     """Convert, tell how far it is on standard error, and print what was made. Raises an error of the tree."""
     begun = time.monotonic()
+    if not _FORM.match(asked.source) and not Path(asked.source).exists():
+        raise InvalidInput(f"{asked.source} cannot be read: No such file or directory.")
     is_sif = _is_sif(Path(asked.source))
     target = (asked.output or _default_output(asked.source, is_sif)).absolute()
     if target.exists() and not asked.force:
@@ -123,10 +125,18 @@ def _digest(file: BinaryIO) -> Digest:
 async def _until_stopped(making: Coroutine[Any, Any, tuple[int, Digest]]) -> tuple[int, Digest]:
     """The result. SIGTERM breaks it off as SIGINT does, so that nothing is left half done."""
     task = asyncio.create_task(making)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    ended = asyncio.Event()
+
+    def end() -> None:
+        ended.set()
+        task.cancel()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
     try:
         return await task
     except asyncio.CancelledError:
+        if not ended.is_set():
+            raise
         raise Unavailable("The conversion was broken off.") from None
 
 

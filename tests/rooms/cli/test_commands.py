@@ -26,9 +26,9 @@ def run(directory: Path, *arguments: str, **settings: str) -> subprocess.Complet
     return subprocess.run([PROGRAM, *arguments], check=False, cwd=directory, env=environment, capture_output=True, text=True, timeout=60)
 
 
-def require_clear_failure(done: subprocess.CompletedProcess[str], *words: str) -> None:
-    """Exit status 1, nothing on standard output, and on the other one message that says `words`, without a traceback."""
-    assert (done.returncode, done.stdout) == (1, "")
+def require_clear_failure(done: subprocess.CompletedProcess[str], *words: str, status: int = 1) -> None:
+    """This exit status, nothing on standard output, and on the other one message that says `words`, without a traceback."""
+    assert (done.returncode, done.stdout) == (status, "")
     assert done.stderr.startswith("roadstead: ")
     assert "Traceback" not in done.stderr
     assert len(done.stderr.splitlines()) <= 2

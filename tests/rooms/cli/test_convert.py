@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import signal
 import subprocess
 import tarfile
 from collections.abc import Mapping
@@ -174,35 +175,36 @@ def test_a_sif_becomes_a_layout_and_a_sif_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("files", "words"),
+    ("files", "words", "status"),
     [
-        ({}, "neither an OCI layout"),
-        ({"index.json": b"{"}, "not valid"),
-        ({"manifest.json": b"[1]"}, "manifest.json cannot be read"),
-        ({"manifest.json": b'[{"Config": "../../etc/passwd", "Layers": []}]'}, "is not there"),
-        ({"manifest.json": b"[]"}, "does not hold any image"),
-        ({**docker_files(), "a/layer.tar": b"noise" * 1000}, "not a sound tar archive"),
-        ({name: content for name, content in one_image().files.items() if content != STORED}, "is not there"),
-        ({name: content + (b" " if b'"layers":[' in content else b"") for name, content in one_image().files.items()}, "something else"),
+        ({}, "neither an OCI layout", 1),
+        ({"index.json": b"{"}, "not valid", 2),
+        ({"manifest.json": b"[1]"}, "manifest.json cannot be read", 2),
+        ({"manifest.json": b'[{"Config": "../../etc/passwd", "Layers": []}]'}, "is not there", 1),
+        ({"manifest.json": b"[]"}, "does not hold any image", 3),
+        ({**docker_files(), "a/layer.tar": b"noise" * 1000}, "not a sound tar archive", 2),
+        ({name: content for name, content in one_image().files.items() if content != STORED}, "is not there", 1),
+        ({name: content + (b" " if b'"layers":[' in content else b"") for name, content in one_image().files.items()}, "something else", 1),
         (
             {name: content + (b" " if content == STORED else b"") for name, content in one_image().files.items()},
             "and its image says",
+            1,
         ),
     ],
 )
-def test_what_is_wrong_is_said_and_nothing_is_left(tmp_path: Path, files: Mapping[str, bytes], words: str) -> None:
+def test_what_is_wrong_is_said_and_nothing_is_left(tmp_path: Path, files: Mapping[str, bytes], words: str, status: int) -> None:
     write_archive(tmp_path / "image.tar", files)
     done = run(tmp_path, "convert", "image.tar", "-o", "x.sif")
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (status, "")
     assert done.stderr.splitlines()[-1].startswith("roadstead: ")
     assert words in done.stderr.splitlines()[-1]
     assert [path.name for path in tmp_path.iterdir()] == ["image.tar"]
 
 
 def test_a_source_that_is_not_there_and_a_tag_that_is_not(tmp_path: Path) -> None:
-    require_clear_failure(run(tmp_path, "convert", "missing.tar"), "missing.tar cannot be read")
+    require_clear_failure(run(tmp_path, "convert", "missing.tar"), "missing.tar cannot be read", status=2)
     write_directory(tmp_path / "layout", one_image().files)
-    require_clear_failure(run(tmp_path, "convert", "oci:layout:v2"), "the tag v2", "It has v1")
+    require_clear_failure(run(tmp_path, "convert", "oci:layout:v2"), "the tag v2", "It has v1", status=3)
     (tmp_path / "image.tar.gz").write_bytes(igzip.compress(LAYER))
     require_clear_failure(run(tmp_path, "convert", "image.tar.gz"), "not an uncompressed tar archive")
 
@@ -213,11 +215,12 @@ def test_two_images_need_a_tag(tmp_path: Path) -> None:
         layout.image(configuration(created="2020-01-01T00:00:00Z"), **tagged("v2"))
     )
     write_directory(tmp_path / "layout", layout.files)
-    require_clear_failure(run(tmp_path, "convert", "layout"), "holds 2 images", "v1, v2")
+    require_clear_failure(run(tmp_path, "convert", "layout"), "holds 2 images", "v1, v2", status=3)
     assert run(tmp_path, "convert", "oci:layout:v2", "-o", "x.sif").returncode == 0
 
 
-def test_what_is_broken_off_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("sign", "status"), [(signal.SIGTERM, 5), (signal.SIGINT, 130)])
+def test_what_is_broken_off_leaves_nothing(tmp_path: Path, sign: signal.Signals, status: int) -> None:
     big = archive([entry(f"{number}/{'x' * 200}") for number in range(30_000)])
     config = json.dumps({"architecture": "amd64", "rootfs": {"diff_ids": [str(Digest.of(big))]}}).encode()
     told = [{"Config": "c", "Layers": ["l"]}]
@@ -225,7 +228,8 @@ def test_what_is_broken_off_leaves_nothing(tmp_path: Path) -> None:
     with subprocess.Popen([PROGRAM, "convert", "image.tar"], cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         assert "Reading 1 of 1" in process.stderr.readline()
-        process.terminate()
-        assert "broken off" in process.stderr.read()
-    assert process.returncode == 1
+        process.send_signal(sign)
+        said = process.stderr.read()
+    assert ("broken off" in said, "Traceback" in said) == (sign == signal.SIGTERM, False)
+    assert process.returncode == status
     assert [path.name for path in tmp_path.iterdir()] == ["image.tar"]
