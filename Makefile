@@ -31,7 +31,7 @@ ldap: setup ## Add what login sources of kind LDAP need: a library that is built
 # What is missing here is told by the tests that are skipped for it, by name, at the end of the run.
 .PHONY: test-packages
 test-packages:
-	@scripts/setup.sh packages postgresql strace squashfs-tools squashfuse squashfs-tools-ng slapd ldap-utils wget curl chromium || [ $$? = 3 ]
+	@scripts/setup.sh packages postgresql strace squashfs-tools squashfuse squashfs-tools-ng slapd ldap-utils wget curl chromium systemd nginx-light sqlite3 openssl zsh fish || [ $$? = 3 ]
 	@command -v npm >/dev/null || scripts/setup.sh packages nodejs npm || [ $$? = 3 ]
 	@scripts/setup.sh ldap || [ $$? = 3 ]
 

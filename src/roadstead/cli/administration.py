@@ -34,7 +34,10 @@ def _password(given: str | None) -> str:
 
 
 PasswordOption = Annotated[
-    str | None, typer.Option(help="Better read from standard input, or asked for: others can see a command line.", show_default=False)
+    str | None,
+    typer.Option(
+        help="Unsafe: others can see a command line. Without it, it is asked for, or read from standard input.", show_default=False
+    ),
 ]
 _USER_COLUMNS = ("id", "name", "is_admin", "source", "email", "created_at", "disabled_at")
 

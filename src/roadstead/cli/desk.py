@@ -9,9 +9,10 @@ from datetime import datetime
 from roadstead.access.actor import SYSTEM
 from roadstead.access.robots import Access, NewRobot, Permission
 from roadstead.app import System, open_system
-from roadstead.errors import InvalidAccount
+from roadstead.errors import InvalidAccount, Misconfigured
 from roadstead.metadata import migrations
 from roadstead.metadata.audit import AuditRow
+from roadstead.metadata.database import sqlite_path
 from roadstead.metadata.listing import Filter, Listing, Match, Page
 from roadstead.metadata.robots import RobotRow
 from roadstead.settings import Settings
@@ -58,7 +59,11 @@ class Desk:
 
 @asynccontextmanager
 async def open_desk(settings: Settings) -> AsyncIterator[Desk]:
-    """Open the configured database, brought to the present schema."""
+    """Open the configured database, brought to the present schema. Raises Misconfigured where there is no installation."""
+    if settings.database.startswith("sqlite") and not (place := sqlite_path(settings.database)).exists():
+        raise Misconfigured(
+            f"There is no installation here: {place} is missing. Name it with --data DIR or --config FILE; `roadstead serve` makes one."
+        )
     settings.make_data_directory()
     await migrations.upgrade(settings.database)
     async with open_system(settings) as system:

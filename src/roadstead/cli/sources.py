@@ -31,7 +31,8 @@ SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="Any other setting, as in --set nesting=chain; may be repeated. See the guide.")
 ]
 SecretOption = Annotated[
-    str | None, typer.Option("--secret", help="Better read from standard input, or asked for: others can see a command line.")
+    str | None,
+    typer.Option("--secret", help="Unsafe: others can see a command line. Without it, it is asked for, or read from standard input."),
 ]
 PlainOption = Annotated[bool, typer.Option("--plain", help="Let passwords travel unencrypted.")]
 

@@ -21,10 +21,11 @@ GOOD = "correct horse battery"
 
 
 class Site:
-    """The program at work on one data directory."""
+    """The program at work on one data directory, which it has made."""
 
     def __init__(self, data: Path) -> None:
         self._data = data
+        assert self.run("db", "upgrade").returncode == 0
 
     def run(self, *arguments: str, said: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command, with `said` on its standard input."""

@@ -69,6 +69,13 @@ def test_upgrade_makes_the_database_and_may_be_repeated(tmp_path: Path) -> None:
     assert (tmp_path / "here" / "roadstead.sqlite").is_file()
 
 
+@pytest.mark.parametrize("command", [("user", "list"), ("jobs", "list"), ("audit",), ("key", "search", "x")], ids=" ".join)
+def test_where_there_is_no_installation_that_is_said_and_none_is_made(tmp_path: Path, command: tuple[str, ...]) -> None:
+    require_clear_failure(run(tmp_path, *command), "There is no installation here", str(tmp_path), "--data", "--config")
+    require_clear_failure(run(tmp_path, *command, "--data", "elsewhere"), str(tmp_path / "elsewhere"))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_upgrade_of_postgresql(tmp_path: Path, postgres: Postgres) -> None:
     url = postgres.fresh_database()
     assert run(tmp_path, "db", "upgrade", DATABASE_URL=url).returncode == 0

@@ -16,7 +16,7 @@ from roadstead.cli.main import app
 from roadstead.cli.reference import walk
 from tests.support.server import RoadsteadServer, free_port, listening, poll
 from tests.support.sifs import sif
-from tests.support.user import User
+from tests.support.user import PROGRAM, User
 
 ROOT = Path(__file__).parents[3]
 COMMANDS = dict(walk(typer.main.get_command(app), ()))
@@ -60,8 +60,19 @@ def test_the_container_recipe_is_the_one_on_the_page_and_names_what_is_there() -
     assert {".venv", ".cache", "roadstead-data"} <= set((ROOT / ".dockerignore").read_text().split())
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+def require(program: str, package: str) -> str:
+    """Where it is. Skips by name where it is not installed; with ROADSTEAD_REQUIRE_OPERATIONS=1 that is a failure."""
+    found = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin")
+    if found is None:
+        reason = f"Debian package is missing: {package}"
+        if os.environ.get("ROADSTEAD_REQUIRE_OPERATIONS") == "1":
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+    return found
+
+
 def test_the_unit_is_one_that_systemd_reads(tmp_path: Path) -> None:
+    require("systemd-analyze", "systemd")
     unit = block("docs/operations/systemd.md", "ini")
     file = tmp_path / "roadstead.service"
     file.write_text(unit.replace("/opt/roadstead/.venv/bin/roadstead", "/bin/true").replace("User=roadstead", "User=root"))
@@ -73,8 +84,9 @@ def test_the_unit_is_one_that_systemd_reads(tmp_path: Path) -> None:
     assert "perhaps" in ended.stderr  # It would have told.
 
 
-@pytest.mark.skipif(shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") is None, reason="nginx is not installed")
 def test_a_sif_goes_up_and_comes_back_through_nginx_as_the_page_sets_it_up(tmp_path: Path) -> None:
+    program = require("nginx", "nginx-light")
+    require("openssl", "openssl")
     port = free_port()
     settings = {"ROADSTEAD_PUBLIC_URL": f"https://localhost:{port}", "ROADSTEAD_TRUSTED_PROXIES": "127.0.0.1", "ROADSTEAD_WORKERS": "1"}
     key, certificate = tmp_path / "it.key", tmp_path / "it.crt"
@@ -106,8 +118,6 @@ def test_a_sif_goes_up_and_comes_back_through_nginx_as_the_page_sets_it_up(tmp_p
         user = "user root;" if os.geteuid() == 0 else ""
         whole = f"{user}\ndaemon off;\npid {tmp_path}/pid;\nevents {{}}\nhttp {{\naccess_log off;\n{own}{said}}}\n"
         (tmp_path / "nginx.conf").write_text(whole)
-        program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-        assert program
         proxy = subprocess.Popen([program, "-c", str(tmp_path / "nginx.conf"), "-e", str(tmp_path / "errors")])
         try:
             assert poll(lambda: listening(port)), (tmp_path / "errors").read_text()
@@ -125,8 +135,8 @@ def test_a_sif_goes_up_and_comes_back_through_nginx_as_the_page_sets_it_up(tmp_p
     assert (tmp_path / "home" / "back.sif").read_bytes() == sif()
 
 
-@pytest.mark.skipif(shutil.which("sqlite3") is None, reason="sqlite3 is not installed")
 def test_what_the_backup_page_copies_is_a_registry_again(tmp_path: Path) -> None:
+    require("sqlite3", "sqlite3")
     with RoadsteadServer(tmp_path / "data", {"ROADSTEAD_WORKERS": "1"}) as server:
         somebody = User(tmp_path / "home", server.host)
         somebody.home.mkdir()
@@ -147,3 +157,28 @@ def test_what_the_backup_page_copies_is_a_registry_again(tmp_path: Path) -> None
         somebody.login()
         somebody.done("pull", f"{again.host}/library/it:1", "-o", "back.sif")
     assert (somebody.home / "back.sif").read_bytes() == sif()
+
+
+def completion(shell: str) -> str:
+    """What `--show-completion` prints for a shell; which one that is it finds out by its parent, and a variable says it too."""
+    environment = {**os.environ, "_ROADSTEAD_COMPLETE": f"source_{shell}"}
+    return subprocess.run([PROGRAM], env=environment, capture_output=True, text=True, check=True).stdout
+
+
+def test_fish_completes_what_is_typed(tmp_path: Path) -> None:
+    fish = require("fish", "fish")
+    environment = {"PATH": f"{PROGRAM.parent}:/usr/bin:/bin", "HOME": str(tmp_path)}
+    script = completion("fish") + 'complete -C "roadstead pu"\n'
+    ended = subprocess.run([fish, "--no-config", "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert [line.partition("\t")[0] for line in ended.stdout.splitlines()] == ["pull", "push"]
+
+
+def test_zsh_completes_what_is_typed(tmp_path: Path) -> None:
+    zsh = require("zsh", "zsh")
+    environment = {"PATH": f"{PROGRAM.parent}:/usr/bin:/bin", "HOME": str(tmp_path)}
+    # What zsh shows needs a terminal; what it would be offered is what the function hands to _arguments.
+    script = "autoload -U compinit; compinit -D -u\n" + completion("zsh").replace("#compdef roadstead\n", "")
+    script += "print -r -- $_comps[roadstead]\n_arguments() { print -rl -- $@ }\nwords=(roadstead pu); CURRENT=2; $_comps[roadstead]\n"
+    ended = subprocess.run([zsh, "-f", "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert ended.stdout.startswith("_roadstead_completion\n"), ended.stderr
+    assert re.findall(r'"(\w+)":"', ended.stdout) == ["pull", "push"]
