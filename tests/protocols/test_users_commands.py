@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -57,3 +58,32 @@ def test_apptainer_pushes_with_the_login_that_roadstead_keeps(
     user.done("pull", f"{registry.host}/{repository}:1", "-o", "it.sif")
     workplace.run("apptainer", "push", "--no-https", "it.sif", f"oras://{registry.host}/{repository}:2")
     assert "2" in user.told("tags", f"{registry.host}/{repository}")
+
+
+@pytest.mark.clients("docker", "dockerd")
+def test_roadstead_goes_on_with_what_docker_login_kept(
+    workplace: Workplace, registry: RoadsteadServer, repository: str, classic_docker: str
+) -> None:
+    workplace.environment["DOCKER_HOST"] = classic_docker
+    workplace.run("docker", "login", "-u", "admin", "--password-stdin", registry.host, stdin=registry.admin_password)
+    kept = json.loads((workplace.home / ".docker" / "config.json").read_text())["auths"][registry.host]
+    assert kept["identitytoken"]  # A password is not kept then, and no other test shows the token.
+    with registry.http() as http:
+        push(http, repository, "1", image("after docker login"))
+        project = "private-" + repository.rpartition("/")[2][:40].strip("-")
+        assert http.post("/api/v2.0/projects", json={"project_name": project}).status_code == 201
+    user = User(workplace.home, registry.host)
+    name = f"{registry.host}/{project}/it"
+    user.done("cp", f"{registry.host}/{repository}:1", f"{name}:1")
+    assert user.told("ls", f"{registry.host}/{project}") == [f"{project}/it"]
+    assert user.told("tags", name) == ["1"]
+    assert user.told("search", registry.host, project)["projects"] == [project]
+    (converted,) = user.told("convert", f"{name}:1")
+    assert converted["state"] == "converted"
+    pulled = user.told("pull", f"{name}:1", "-o", "it.sif")
+    assert user.told("push", "it.sif", f"{name}:2")["size"] == pulled["size"]
+    user.done("tag", f"{name}:2", "three")
+    user.done("rm", f"{name}:2")
+    assert user.told("tags", name) == ["1", "three"]
+    user.done("logout", registry.host)
+    user.refused(3, "ls", f"{registry.host}/{project}")
