@@ -55,6 +55,14 @@ docs: ## Build the documentation as pages in dist/docs; a link that leads nowher
 	@scripts/setup.sh docs
 	@.venv-docs/bin/zensical build --strict
 
+# The requirements are those of `make setup`: with them, what is installed elsewhere is byte for byte what runs and is tested here.
+.PHONY: wheel
+wheel: setup ## Leave dist/roadstead-*.whl and its hashed requirements, to install the program elsewhere by pip
+	@mkdir -p dist; rm -f dist/roadstead-*
+	@$(VENV)/python -m pip wheel -q --disable-pip-version-check --no-deps --no-build-isolation -w dist .
+	@cp requirements/runtime.txt dist/roadstead-requirements.txt
+	@ls dist/roadstead-*
+
 .PHONY: reference
 reference: dev ## Write commands and settings as the program declares them into their pages of docs/reference
 	@$(VENV)/python -m roadstead.cli.reference docs/reference

@@ -101,10 +101,18 @@ def push(
     print_facts({"path": place.text, "size": size, "digest": digest}, f"{place.text}: {digest}", as_json)
 
 
-def copy(origin: Where, to: Where, ca: Ca = None, plain_http: Plain = False, quiet: Quiet = False, as_json: Json = False) -> None:
+def copy(
+    origin: Where,
+    to: Where,
+    referrers: Annotated[bool, typer.Option("--with-referrers", help="Also signatures, SBOMs and what else refers to it.")] = False,
+    ca: Ca = None,
+    plain_http: Plain = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
     """Copy an image, artifact or SIF to another repository or registry; nothing is transferred within one registry.
 
-    Without a tag the copy is `latest`. Signatures, SBOMs and other referrers of the original stay where they are.
+    Without a tag the copy is `latest`. Signatures, SBOMs and other referrers come along with --with-referrers alone.
     """
     from roadstead.client.locations import parse_location  # noqa: PLC0415 - see pull
     from roadstead.client.upload import copy as transfer  # noqa: PLC0415 - see pull
@@ -112,7 +120,7 @@ def copy(origin: Where, to: Where, ca: Ca = None, plain_http: Plain = False, qui
     source, target = parse_location(origin), parse_location(to)
     sessions = session_at(source.host, plain_http, ca), session_at(target.host, plain_http, ca)
     with sessions[0] as one, sessions[1] as other, telling(target.text, None, quiet) as tell:
-        digest = transfer(one, source, other, target, tell)
+        digest = transfer(one, source, other, target, tell, referrers=referrers)
     print_facts({"path": target.text, "digest": digest}, f"{target.text}: {digest}", as_json)
 
 

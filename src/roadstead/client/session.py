@@ -32,7 +32,7 @@ from roadstead.oci import media_type as types
 from roadstead.oci.descriptor import Descriptor
 from roadstead.oci.digest import Digest
 from roadstead.oci.manifest import Manifest, parse_manifest
-from roadstead.oci.reference import Reference, RepositoryName
+from roadstead.oci.reference import Reference, RepositoryName, referrers_tag
 
 ACCEPT: Final = ", ".join(sorted(types.MANIFEST_TYPES))
 AS_IT_IS: Final[Mapping[str, str]] = {"Accept-Encoding": "identity"}
@@ -190,6 +190,20 @@ class Session:
             return Fetched(answer.content, named, parse_manifest(answer.content, answer.headers.get("content-type")))
         except InvalidManifest as error:
             raise Unavailable(f"{self.host} sent no manifest for {path}: {error.message}") from error
+
+    def referrers(self, repository: RepositoryName, digest: Digest) -> list[Digest]:
+        """What refers to a manifest (distribution-spec, "Listing Referrers"); by a tag where a registry has no such list."""
+        try:
+            pages = list(self.pages(f"/v2/{repository}/referrers/{digest}"))
+        except NotFound:
+            try:
+                return [child.digest for child in self.manifest(repository, referrers_tag(digest)).manifest.children]
+            except NotFound:
+                return []
+        try:
+            return [Digest.parse(str(one["digest"])) for page in pages for one in page.get("manifests") or ()]
+        except (InvalidDigest, LookupError, TypeError) as error:
+            raise Unavailable(f"{self.host} lists no referrers of {digest}, but something else.") from error
 
     def beginning(self, repository: RepositoryName, blob: Descriptor, size: int) -> bytes:
         """The first bytes of a blob, at most so many."""

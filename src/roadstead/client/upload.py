@@ -56,9 +56,12 @@ class Counter:
         self._tell(self._before)
 
 
-def copy(source: Session, origin: Location, target: Session, to: Location, tell: Tell) -> Digest:
-    """Copy what the origin names, an index with all that it lists; blobs are mounted where both are at one registry."""
-    return _Copying(source, origin.repository, target, to.repository, Counter(tell)).copy(origin.reference, to.reference)
+def copy(source: Session, origin: Location, target: Session, to: Location, tell: Tell, *, referrers: bool = False) -> Digest:
+    """Copy what the origin names, an index with all that it lists; blobs are mounted where both are at one registry.
+
+    With `referrers` also what refers to it, and to what it lists: signatures, SBOMs and the like.
+    """
+    return _Copying(source, origin.repository, target, to.repository, Counter(tell), referrers).copy(origin.reference, to.reference)
 
 
 class _Copying(msgspec.Struct, frozen=True):
@@ -69,6 +72,7 @@ class _Copying(msgspec.Struct, frozen=True):
     target: Session
     to: RepositoryName
     counter: Counter
+    referrers: bool
 
     def copy(self, what: Reference, name: Reference) -> Digest:
         """A manifest with all that it names."""
@@ -82,6 +86,9 @@ class _Copying(msgspec.Struct, frozen=True):
         self.target.put_manifest(
             self.to, fetched.digest if isinstance(name, Digest) else name, fetched.content, fetched.manifest.media_type
         )
+        if self.referrers:
+            for digest in self.source.referrers(self.origin, fetched.digest):
+                self.copy(digest, digest)
         return fetched.digest
 
     def _body(self, blob: Descriptor) -> Body:

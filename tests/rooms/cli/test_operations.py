@@ -7,6 +7,9 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
+import zipfile
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -157,6 +160,25 @@ def test_what_the_backup_page_copies_is_a_registry_again(tmp_path: Path) -> None
         somebody.login()
         somebody.done("pull", f"{again.host}/library/it:1", "-o", "back.sif")
     assert (somebody.home / "back.sif").read_bytes() == sif()
+
+
+def test_the_wheel_that_make_wheel_leaves_is_the_whole_program(tmp_path: Path) -> None:
+    recipe = re.search(r"^wheel:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert recipe is not None
+    (build,) = [line.strip().removeprefix("@") for line in recipe[1].splitlines() if "pip wheel" in line]
+    made, place = tmp_path / "dist", tmp_path / "place"
+    build = build.replace("$(VENV)", str(Path(sys.executable).parent)).replace("-w dist", f"-w {made}")
+    subprocess.run(build, shell=True, check=True, cwd=ROOT)
+    (wheel,) = made.iterdir()
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(place)
+    here = {path.relative_to(ROOT / "src") for path in (ROOT / "src").rglob("*") if path.is_file() and path.suffix != ".pyc"}
+    assert here == {path.relative_to(place) for path in (place / "roadstead").rglob("*") if path.is_file()}
+    run = [sys.executable, "-c", "import roadstead; print(roadstead.__file__); from roadstead.cli import main; main()", "--version"]
+    said = subprocess.run(
+        run, env={**os.environ, "PYTHONPATH": str(place)}, cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout
+    assert said.splitlines() == [str(place / "roadstead" / "__init__.py"), f"roadstead {version('roadstead')}"]
 
 
 def completion(shell: str) -> str:

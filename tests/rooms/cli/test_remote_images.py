@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import pty
 import random
@@ -11,11 +13,12 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from roadstead.client.download import PART
 from tests.support.between import Between
-from tests.support.clients.images import GZIP, OCI_INDEX, Image, as_json, assemble, read_layout, tar, write_layout
+from tests.support.clients.images import GZIP, OCI_INDEX, OCI_MANIFEST, Image, as_json, assemble, read_layout, tar, write_layout
 from tests.support.server import RoadsteadServer, free_port
 from tests.support.sifs import sif
 from tests.support.user import User
@@ -127,6 +130,32 @@ def test_search_finds_by_a_part_of_the_name_what_one_may_see(user: User) -> None
     assert f"{user.host}/lab/deep/one" in user.done("search", user.host, "deep")
     user.done("logout", user.host)
     assert user.told("search", user.host, "lab") == {"projects": [], "repositories": []}
+
+
+def test_a_copy_takes_along_what_refers_to_it_where_that_is_wanted(user: User, server: RoadsteadServer) -> None:
+    def refer(http: httpx2.Client, subject: dict[str, object], artifact: str) -> dict[str, object]:
+        empty = {"mediaType": "application/vnd.oci.empty.v1+json", "digest": f"sha256:{hashlib.sha256(b'{}').hexdigest()}", "size": 2}
+        http.post(f"/v2/lab/many/blobs/uploads/?digest={empty['digest']}", content=b"{}")
+        parts = {"artifactType": artifact, "config": empty, "layers": [empty], "subject": subject}
+        content = json.dumps({"schemaVersion": 2, "mediaType": OCI_MANIFEST, **parts}).encode()
+        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        put = http.put(f"/v2/lab/many/manifests/{digest}", content=content, headers={"Content-Type": OCI_MANIFEST})
+        assert put.status_code == 201, put.text
+        return {"mediaType": OCI_MANIFEST, "digest": digest, "size": len(content)}
+
+    def referring(http: httpx2.Client, repository: str, digest: object) -> set[object]:
+        return {one["digest"] for one in http.get(f"/v2/{repository}/referrers/{digest}").json()["manifests"]}
+
+    child = image("many", "arm64").manifest
+    with server.http() as http:
+        sbom = refer(http, child.descriptor(), "application/spdx+json")
+        signature = refer(http, sbom, "application/x.signature")
+        user.done("cp", f"{user.host}/lab/many:1", f"{user.host}/lab/alone:1")
+        user.done("cp", f"{user.host}/lab/many:1", f"{user.host}/lab/company", "--with-referrers")
+        assert referring(http, "lab/alone", child.digest) == set()
+        assert referring(http, "lab/company", child.digest) == {sbom["digest"]}
+        assert referring(http, "lab/company", sbom["digest"]) == {signature["digest"]}
+    assert user.told("tags", f"{user.host}/lab/company") == ["latest"]
 
 
 def test_every_change_is_told_as_json_too(user: User) -> None:

@@ -261,3 +261,20 @@ def test_a_file_without_certificates_is_told(tmp_path: Path) -> None:
     (tmp_path / "ca.crt").write_text("no certificate")
     with pytest.raises(Misconfigured, match=r"ca\.crt"):
         Session("registry.example.org", None, ca=tmp_path / "ca.crt")
+
+
+INDEX = "application/vnd.oci.image.index.v1+json"
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+LISTED = {"mediaType": MANIFEST, "digest": str(DIGEST), "size": 10}
+
+
+def test_referrers_are_found_in_the_list_else_by_their_tag_else_there_are_none() -> None:
+    index = says({"schemaVersion": 2, "mediaType": INDEX, "manifests": [LISTED]}, Content_Type=INDEX)
+    of = Digest.of(b"an image")
+    for known in ("/referrers/", f"/manifests/sha256-{of.encoded}"):
+        with session(lambda asked, known=known: index if known in asked.path else Answered(404)) as (opened, _):  # type: ignore[misc]
+            assert opened.referrers(TOOL, of) == [DIGEST]
+    with session(lambda _: Answered(404)) as (opened, _):
+        assert opened.referrers(TOOL, of) == []
+    with session(lambda _: says({"manifests": [{"digest": "nonsense"}]})) as (opened, _), pytest.raises(Unavailable):
+        opened.referrers(TOOL, of)
