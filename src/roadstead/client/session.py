@@ -242,9 +242,13 @@ class Session:
         """The header for what does not ask for it by itself."""
         if self.login is None or not self.login.token:
             return self._basic()
+        return self._asked_for(scope)
+
+    def _asked_for(self, scope: str) -> str:
+        """The header for this scope, which the registry is asked how to get; none where it lets everybody in."""
         with _translated(self.host):
             asked = self._http.get(f"{self.url}/v2/", follow_redirects=False)
-        return self._authorize(asked.headers.get("www-authenticate", ""), scope)
+        return self._authorize(asked.headers.get("www-authenticate", ""), scope) if asked.status_code == 401 else ""
 
     def _missing(self, repository: RepositoryName, reference: Reference | None) -> str:
         """What to say of something that is not there: what else to type."""
@@ -275,9 +279,7 @@ class Session:
     def repositories(self) -> list[str]:
         """The names of those that the login may see. Nobody's list is a right answer too, so the login does not wait to be asked for."""
         if self.login:
-            with _translated(self.host):
-                asked = self._http.get(f"{self.url}/v2/", follow_redirects=False).headers.get("www-authenticate", "")
-            self._authorizations[_realm("GET", f"{self.url}/v2/_catalog")] = self._authorize(asked, CATALOG)
+            self._authorizations[_realm("GET", f"{self.url}/v2/_catalog")] = self._asked_for(CATALOG)
         return [str(name) for page in self.pages("/v2/_catalog") for name in page.get("repositories") or ()]
 
     def _authorize(self, header: str, scope: str | None = None) -> str:

@@ -278,3 +278,9 @@ def test_referrers_are_found_in_the_list_else_by_their_tag_else_there_are_none()
         assert opened.referrers(TOOL, of) == []
     with session(lambda _: says({"manifests": [{"digest": "nonsense"}]})) as (opened, _), pytest.raises(Unavailable):
         opened.referrers(TOOL, of)
+
+
+@pytest.mark.parametrize("login", [None, ADA, TOKEN], ids=["nobody", "password", "identity token"])
+def test_a_registry_that_lets_everybody_in_lists_to_everybody(login: Login | None) -> None:
+    with session(lambda _: says({"repositories": ["lab/tool"]}), login) as (opened, _):
+        assert opened.repositories() == ["lab/tool"]
