@@ -40,8 +40,10 @@ from roadstead.metadata.jobs import NewJob
 from roadstead.oci.reference import DEFAULT_PROJECT
 from roadstead.registry.registry import Registry
 from roadstead.serving.affinity import own_core
+from roadstead.serving.ending import ENDING
 from roadstead.serving.front import Application, BesideDoor, Door, Front, PlainDoor
 from roadstead.serving.health import HealthDoor, MetricsDoor
+from roadstead.serving.live import LiveStreams
 from roadstead.serving.observation import COUNTERS_FOLDER, reserve_counters, set_up_logging
 from roadstead.serving.tls_authority import SelfSigned
 from roadstead.serving.trust import trust_doors
@@ -185,14 +187,16 @@ class _Worker:
         for what, flush in gathered.items():
             self._stack.push_async_callback(flush)
             await self._stack.enter_async_context(_repeated(what, flush, _FLUSH_SECONDS))
-        return doors(system)
+        streams = LiveStreams()
+        asyncio.get_running_loop().add_signal_handler(ENDING, streams.end)
+        return doors(system, streams)
 
     async def stop(self) -> None:
         await self._stack.aclose()
 
 
-def doors(system: System) -> Mapping[str, Door]:
-    """Every door, by the first component of its paths."""
+def doors(system: System, streams: LiveStreams | None = None) -> Mapping[str, Door]:
+    """Every door, by the first component of its paths. Who will stop them has the `streams` of the pages."""
     # FastAPI takes half a second and 20 MB: `serve` imports it before it forks its workers, and no other command does at all.
     from roadstead.apis.harbor.door import HarborDoor  # noqa: PLC0415
 
@@ -213,6 +217,7 @@ def doors(system: System) -> Mapping[str, Door]:
         checks,
         system_clock,
         own_authority=own_authority,
+        streams=streams or LiveStreams(),
     )
     pages = WebDoor(rooms, PlainDoor(system.access.accounts))
     return {

@@ -1,4 +1,5 @@
-"""Granian's server, changed in one thing: workers that are replaced may finish what they are doing, however long it takes.
+"""Granian's server, changed in two things: workers that are replaced may finish what they are doing, however long it takes, and what
+is live on pages ends before a worker is asked to stop.
 
 Granian by itself waits for a replaced worker in the thread that also starts and stops all others, and kills it after the time for
 stopping: a push of hours would be cut, or the server could not be stopped for hours.
@@ -6,11 +7,16 @@ stopping: a push of hours would be cut, or the server could not be stopped for h
 
 from __future__ import annotations
 
+import os
+import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from granian.server.mp import MPServer
+
+from roadstead.serving.ending import ENDING
 
 _START_SECONDS: Final = 30.0
 _POLL_SECONDS: Final = 0.05
@@ -23,6 +29,8 @@ class PatientServer(MPServer):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._finishing: list[Any] = []
+        # Until a worker listens to it: by itself it would end the process.
+        signal.signal(ENDING, signal.SIG_IGN)
 
     def _respawn_workers(self, workers: list[int], spawn_target: Any, target_loader: Any, delay: float = 0) -> None:
         """Start the new workers, and when they listen ask the old ones to finish. `delay` is not needed for that."""
@@ -37,6 +45,7 @@ class PatientServer(MPServer):
             started[-1].start()
         self._wait_for_listeners(before + len(workers), started)
         for worker in replaced:
+            _end_streams(worker)
             worker.terminate()
         self._finishing += replaced
 
@@ -49,7 +58,16 @@ class PatientServer(MPServer):
     def shutdown(self, exit_code: int = 0) -> None:
         """Those that still finish are stopped as all others are, and killed when the time for that is over."""
         self.wrks += self._finishing
+        for worker in self.wrks:
+            _end_streams(worker)
         super().shutdown(exit_code)  # type: ignore[no-untyped-call] # granian annotates few of its methods
+
+
+def _end_streams(worker: Any) -> None:
+    """Tell it; one that has just begun, or has ended, does not mind."""
+    with suppress(ProcessLookupError):
+        if (pid := worker.inner.pid) is not None and worker.is_alive():
+            os.kill(pid, ENDING)
 
 
 def listeners(port: int) -> int:

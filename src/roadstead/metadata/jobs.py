@@ -74,8 +74,9 @@ class JobRow(msgspec.Struct, frozen=True):
 
 
 class LogLine(msgspec.Struct, frozen=True):
-    """Something that a job said, in which of its attempts."""
+    """Something that a job said, in which of its attempts; later lines have greater ids."""
 
+    id: int
     at: datetime
     attempt: int
     line: str
@@ -161,6 +162,9 @@ _FIELDS = Fields(
 )
 
 
+_LINES = select(job_log.c.id, job_log.c.at, job_log.c.attempt, job_log.c.line)
+
+
 def find(connection: Connection, job_id: int) -> JobRow | None:
     """One job."""
     row = connection.execute(_ROWS.where(jobs.c.id == job_id)).first()
@@ -183,10 +187,18 @@ def page(connection: Connection, listing: Listing, project_ids: frozenset[int] |
     return [JobRow(*tuple(row)) for row in rows], total
 
 
-def lines(connection: Connection, job_id: int) -> list[LogLine]:
-    """What a job has said, oldest first."""
-    said = select(job_log.c.at, job_log.c.attempt, job_log.c.line).where(job_log.c.job_id == job_id)
+def lines(connection: Connection, job_id: int, after: int = 0) -> list[LogLine]:
+    """What a job has said since the line with the id `after`, oldest first."""
+    said = _LINES.where(job_log.c.job_id == job_id, job_log.c.id > after)
     return [LogLine(*row) for row in connection.execute(said.order_by(job_log.c.id))]
+
+
+def log_page(connection: Connection, job_id: int, number: int | None, size: int) -> tuple[list[LogLine], int, int]:
+    """A page of what a job has said, oldest first (None: the last one), how many lines there are, and the page's number."""
+    total: int = connection.execute(select(func.count()).where(job_log.c.job_id == job_id)).scalar_one()
+    number = number or max(1, -(-total // size))
+    said = _LINES.where(job_log.c.job_id == job_id).order_by(job_log.c.id).offset((number - 1) * size).limit(size)
+    return [LogLine(*row) for row in connection.execute(said)] if (number - 1) * size < total else [], total, number
 
 
 def outcomes(connection: Connection, ids: Iterable[int]) -> dict[int, Outcome | None]:

@@ -186,6 +186,12 @@ def get(connection: Connection, repository_id: int) -> RepositoryRow | None:
     return found[0] if found else None
 
 
+def changed_at(connection: Connection, repository_id: int) -> datetime | None:
+    """When something was pushed into it or said of it last, as `RepositoryRow.updated_at`; by one look into an index."""
+    row = connection.execute(select(_DESCRIBED, _LAST_PUSH).where(repositories.c.id == repository_id)).first()
+    return None if row is None else max(row[0], row[1] or row[0])
+
+
 def _complete(connection: Connection, rows: Sequence[Values]) -> list[RepositoryRow]:
     """The rows with what is counted, by a query for all of them."""
     ids = [row[0] for row in rows]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -113,6 +115,11 @@ class Repositories:
         if row is None:
             raise unknown(name)
         return row
+
+    async def changed_at(self, actor: Actor, name: RepositoryName) -> datetime | None:
+        """Its `updated_at`, for who looks at it again and again; None if it is gone. Raises what `require` raises."""
+        repository_id = await self.require(actor, name, Action.SEE)
+        return await self._database.read(partial(repositories.changed_at, repository_id=repository_id))
 
     async def describe(self, actor: Actor, name: RepositoryName, description: str) -> None:
         """Set what is said of a repository (text, at most 64 KiB). Raises InvalidInput and what `require` raises."""

@@ -74,7 +74,7 @@ class Front:
         response = await self._ask(door, request)
         response.headers = [*response.headers, (b"x-request-id", request.id.encode())]
         try:
-            sent = await send_response(response, request.method, scope, send)
+            sent = await send_response(response, request.method, scope, send, request.gone)
         except RoadsteadError as error:
             _alarm(error)
             log.error("answer broken off", request_id=request.id, route=request.route, path=request.path, error=error.message)

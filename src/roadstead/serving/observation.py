@@ -31,6 +31,7 @@ SECONDS: Final = Histogram(
 BYTES_IN: Final = Counter("roadstead_http_received_bytes_total", "Bytes of request bodies received.")
 BYTES_OUT: Final = Counter("roadstead_http_sent_bytes_total", "Bytes of response bodies sent.")
 UPLOADS: Final = Gauge("roadstead_uploads_in_progress", "Requests that are sending blob content now.", multiprocess_mode="livesum")
+LIVE: Final = Gauge("roadstead_live_streams", "Parts of pages that are followed now, by server-sent events.", multiprocess_mode="livesum")
 DAMAGED: Final = Counter("roadstead_content_damaged_total", "Requests that met missing or damaged content. Alarm on any increase.")
 
 

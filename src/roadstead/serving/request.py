@@ -95,6 +95,11 @@ class Request:
                 self.received += len(chunk)
                 yield chunk
 
+    async def gone(self) -> None:
+        """Return when the client has ended the connection; what may be left of the body is read and forgotten."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
     async def discard_body(self) -> None:
         """Read what the client is still sending, for a moment, so that it reads our refusal: a connection that is closed while bytes are on
         their way is reset, and with it goes the answer (RFC 9112 §9.6). Who waits to be told to continue has nothing on its way.

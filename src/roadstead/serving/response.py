@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -20,9 +20,13 @@ _CHUNK: Final = 1 << 20
 
 
 class Live(msgspec.Struct):
-    """A body that grows while its reader waits, as server-sent events do: nobody knows its length before it ends."""
+    """A body that grows while its reader waits, as server-sent events do: nobody knows its length before it ends.
+
+    Whoever sends it calls `left` once when it is over, however that came about.
+    """
 
     chunks: AsyncGenerator[bytes, None]
+    left: Callable[[], None] = lambda: None
 
 
 class Response(msgspec.Struct):
@@ -69,12 +73,20 @@ def content_response(status: int, headers: Headers, content: Opened) -> Response
     return Response(status, headers, content)
 
 
-async def send_response(response: Response, method: str, scope: Scope, send: Send) -> int:
-    """Send it; returns the bytes of body that were sent. To HEAD only the headers are sent, Content-Length included (RFC 9110 §9.3.2)."""
+async def _stays() -> None:
+    """Of who cannot be seen to leave."""
+    await asyncio.Event().wait()
+
+
+async def send_response(response: Response, method: str, scope: Scope, send: Send, gone: Callable[[], Awaitable[None]] = _stays) -> int:
+    """Send it; returns the bytes of body that were sent. To HEAD only the headers are sent, Content-Length included (RFC 9110 §9.3.2).
+
+    `gone` returns when the reader has left, which ends a live body at once.
+    """
     body, length = response.body, response.length
     headers = response.headers
     if isinstance(body, Live):
-        return await _send_live(response, body, method, send)
+        return await _send_live(response, body, method, send, gone)
     if response.status != 204 and not any(name == b"content-length" for name, _ in headers):
         headers = [*headers, (b"content-length", b"%d" % length)]
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
@@ -88,16 +100,42 @@ async def send_response(response: Response, method: str, scope: Scope, send: Sen
     return length
 
 
-async def _send_live(response: Response, body: Live, method: str, send: Send) -> int:
-    await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
+async def _send_live(response: Response, body: Live, method: str, send: Send, gone: Callable[[], Awaitable[None]]) -> int:
+    try:
+        async with aclosing(body.chunks) as chunks:
+            await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
+            sent = 0 if method == "HEAD" else await _pass_on(chunks, send, gone)
+            await send({"type": "http.response.body", "body": b""})
+            return sent
+    finally:
+        body.left()
+
+
+async def _pass_on(chunks: AsyncGenerator[bytes, None], send: Send, gone: Callable[[], Awaitable[None]]) -> int:
+    """Chunk after chunk until there are no more, or nobody is there to read them: between two chunks only the connection tells that."""
     sent = 0
-    async with aclosing(body.chunks) as chunks:
-        if method != "HEAD":
-            async for chunk in chunks:
-                sent += len(chunk)
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
+
+    async def pump() -> None:
+        nonlocal sent
+        async for chunk in chunks:
+            sent += len(chunk)
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+
+    pumping, leaving = asyncio.create_task(pump(), name="live stream"), asyncio.create_task(_awaited(gone), name="reader of a live stream")
+    try:
+        await asyncio.wait({pumping, leaving}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        over = pumping.done()
+        for task in (pumping, leaving):
+            task.cancel()
+        await asyncio.wait({pumping, leaving})
+    if over:
+        pumping.result()
     return sent
+
+
+async def _awaited(gone: Callable[[], Awaitable[None]]) -> None:
+    await gone()
 
 
 async def _stream(chunks: Chunks, length: int, send: Send) -> None:

@@ -32,6 +32,15 @@ class ShownJob(msgspec.Struct, frozen=True):
     log: Sequence[LogLine]
 
 
+class LogPage(msgspec.Struct, frozen=True):
+    """One job with a page of what it has said: `number` counts pages from 1, `total` all its lines."""
+
+    job: JobRow
+    log: Sequence[LogLine]
+    total: int
+    number: int
+
+
 class Jobs:
     """Lists, shows, cancels and retries jobs."""
 
@@ -49,6 +58,15 @@ class Jobs:
         project_ids = None if everything else await self._own(actor)
         return await self._database.read(partial(jobs.page, listing=listing, project_ids=project_ids))
 
+    async def of_project(self, actor: Actor, project: str, listing: Listing) -> tuple[Sequence[JobRow], int]:
+        """As `list`, of one project's jobs, for who configures it. Raises ProjectUnknown and what the policy raises."""
+        row = await self._database.read(partial(projects.find, name=project))
+        if row is None:
+            raise policy.absent(actor, project)
+        _require_whole(actor)
+        await self._rights.require(actor, Action.CONFIGURE, Project(row.id, row.name, row.public))
+        return await self._database.read(partial(jobs.page, listing=listing, project_ids=frozenset({row.id})))
+
     async def _own(self, actor: Actor) -> frozenset[int]:
         """The projects that the actor may configure."""
         _require_whole(actor)
@@ -58,10 +76,16 @@ class Jobs:
         found = [Project(row.id, row.name, row.public) for row in rows]
         return frozenset([one.id for one in found if Action.CONFIGURE in await self._rights.permitted(actor, one)])
 
-    async def show(self, actor: Actor, job_id: int) -> ShownJob:
-        """A job and its log. Raises NotFound, for those that the actor may not see too."""
+    async def show(self, actor: Actor, job_id: int, after: int = 0) -> ShownJob:
+        """A job and its log, or what it said since the line with the id `after`. Raises NotFound, for those the actor may not see too."""
         row = await self._seen(actor, job_id)
-        return ShownJob(row, await self._database.read(partial(jobs.lines, job_id=job_id)))
+        return ShownJob(row, await self._database.read(partial(jobs.lines, job_id=job_id, after=after)))
+
+    async def page(self, actor: Actor, job_id: int, number: int | None, size: int) -> LogPage:
+        """A job with a page of its log: by its number from 1, or the last one (None). Raises NotFound as `show`."""
+        row = await self._seen(actor, job_id)
+        said, total, found = await self._database.read(partial(jobs.log_page, job_id=job_id, number=number, size=size))
+        return LogPage(row, said, total, found)
 
     async def _seen(self, actor: Actor, job_id: int) -> JobRow:
         row = await self._database.read(partial(jobs.find, job_id=job_id))

@@ -15,7 +15,7 @@ from roadstead.registry.listing import Filter, Listing, Page, Sort
 from roadstead.serving.redirects import local_path
 from roadstead.serving.request import Request
 from roadstead.serving.response import Headers, Response
-from roadstead.serving.sessions import CSRF_FIELD, Session
+from roadstead.serving.sessions import CSRF_FIELD, Session, find_session
 from roadstead.web import flash
 from roadstead.web.errors import status_of
 from roadstead.web.form import Form
@@ -61,6 +61,15 @@ class Call:
         self.actor: Actor = session.actor if session else anonymous_from(request.address)
         self._templates = templates
 
+    async def renew(self) -> None:
+        """Look the session up again, for what outlives one answer. Raises Unauthenticated if it has ended."""
+        if self.session is None:
+            return
+        self.session = await find_session(self.rooms.access, self.request)
+        if self.session is None:
+            raise Unauthenticated
+        self.actor = self.session.actor
+
     @cached_property
     def query(self) -> dict[str, str]:
         """The query's fields, the last of each name. Raises InvalidInput."""
@@ -93,9 +102,11 @@ class Call:
         """That page, as rooms are asked for it."""
         return Listing(filters, sort, self.paging(size))
 
-    def pager(self, total: int, size: int = SIZE) -> Pager:
-        """What stands below a list of so many rows."""
-        return pager_of(self.request.path, self.query, self.paging(size), total)
+    def pager(self, total: int, size: int = SIZE, *, at: str | None = None, number: int | None = None) -> Pager:
+        """What stands below a list of so many rows. `at` is the list's own address, where a form that was sent elsewhere may show it;
+        `number` is the page, where it is another than what was asked for."""
+        page = self.paging(size) if number is None else Page(number, size)
+        return pager_of(at or self.request.path, self.query, page, total)
 
     def page(self, template: str, *, status: int = 200, headers: Headers | None = None, **values: Any) -> Response:
         """The template, filled with these values and with those that every page has."""

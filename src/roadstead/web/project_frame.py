@@ -14,6 +14,7 @@ _TABS: tuple[tuple[str, str, Action], ...] = (
     ("/members", "Members", Action.SEE_MEMBERS),
     ("/robots", "Robots", Action.SEE_ROBOTS),
     ("/policies", "Policies", Action.SEE),
+    ("/jobs", "Jobs", Action.CONFIGURE),
     ("/audit", "Audit", Action.SEE_AUDIT),
     ("/settings", "Settings", Action.CONFIGURE),
 )

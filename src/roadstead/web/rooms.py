@@ -9,6 +9,7 @@ import msgspec
 from roadstead.access.access import Access
 from roadstead.access.clock import Clock, system_clock
 from roadstead.registry.registry import Registry
+from roadstead.serving.live import LiveStreams
 from roadstead.sif.clusters import Clusters
 from roadstead.sif.compatible import Compatibility
 from roadstead.sif.shown import ShownConversions
@@ -18,7 +19,8 @@ from roadstead.upkeep.jobs import Jobs
 
 class Rooms(msgspec.Struct, frozen=True):
     """Wired by `app`. `checks` are those of the health pages, by what they check: they raise where it does not answer.
-    `own_authority` says whether the registry's certificate is of an authority of its own, which clients must be told to trust.
+    `own_authority` says whether the registry's certificate is of an authority of its own, which clients must be told to trust;
+    `streams` is ended before the process stops.
     """
 
     access: Access
@@ -31,3 +33,4 @@ class Rooms(msgspec.Struct, frozen=True):
     checks: Mapping[str, Callable[[], Awaitable[object]]] = {}
     clock: Clock = system_clock
     own_authority: bool = False
+    streams: LiveStreams = msgspec.field(default_factory=LiveStreams)

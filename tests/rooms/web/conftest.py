@@ -70,6 +70,7 @@ class Event:
     def __init__(self, block: str) -> None:
         fields = [line.partition(":") for line in block.splitlines()]
         self.event = next((value.strip() for name, _, value in fields if name == "event"), "message")
+        self.id = next((value.strip() for name, _, value in fields if name == "id"), "")
         self.data = "\n".join(value.removeprefix(" ") for name, _, value in fields if name == "data")
         self.text = re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", self.data)))
 
@@ -79,6 +80,7 @@ async def told(response: Response) -> list[Event]:
     assert isinstance(response.body, Live)
     assert (b"content-type", b"text/event-stream") in response.headers
     blocks = b"".join([chunk async for chunk in response.body.chunks]).decode().split("\n\n")
+    response.body.left()
     return [Event(block) for block in blocks if "data:" in block]
 
 
@@ -95,10 +97,14 @@ class Browser:
         """Ask for a page."""
         return await self.ask("GET", path, body=b"", **headers)
 
-    async def follow(self, path: str) -> list[Event]:
+    async def follow(self, path: str, **headers: str) -> list[Event]:
         """Ask for a stream of events, and read it to its end."""
+        return await told(await self.stream(path, **headers))
+
+    async def stream(self, path: str, **headers: str) -> Response:
+        """Ask for a stream of events, and do not read it yet."""
         await self._begin()
-        return await told(await self._send("GET", path))
+        return await self._send("GET", path, b"", **headers)
 
     async def post(self, path: str, form: Mapping[str, Any] | None = None, *, token: bool = True, **headers: str) -> Shown:
         """Send a form, with the session's CSRF token unless told otherwise. A list stands for a field that comes several times."""

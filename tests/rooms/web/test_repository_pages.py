@@ -114,7 +114,7 @@ async def test_what_belongs_to_an_artifact_is_a_tree(visit: Visit, registry: Reg
 
 
 async def test_what_is_being_pushed_is_shown_to_who_may_push(
-    visit: Visit, registry: Registry, admin: Actor, user: Actor, clock: ManualClock
+    visit: Visit, rooms: Rooms, registry: Registry, admin: Actor, user: Actor, clock: ManualClock
 ) -> None:
     await push_image(registry, admin, APP, ONE, "latest")
     upload = await registry.uploads.start(admin, APP)
@@ -122,11 +122,17 @@ async def test_what_is_being_pushed_is_shown_to_who_may_push(
     address, browser = f"/repositories/{APP}", visit(admin)
     shown = await browser.get(address)
     assert "2.0 KiB by admin" in shown.text
-    assert f'data-live="{address}/-/uploads"' in shown.html
+    (live,) = re.findall(f'data-live="({address}/-/uploads[^"]*)"', shown.html)
     assert "Being pushed" not in (await visit(user).get(address)).text
     assert (await visit(user).get(f"{address}/-/uploads")).status == 403
+    assert "data-live" not in (await visit(user).get(address)).html
     await registry.uploads.cancel(admin, APP, upload.token)
-    assert [one.event for one in await browser.follow(f"{address}/-/uploads")] == ["rest"]
+    rooms.streams.end()
+    (event,) = await browser.follow(live)  # nothing is pushed, and the stream waits for what will be
+    assert (event.event, event.data) == ("message", "")
+    clock.advance(timedelta(seconds=1))
+    await push_image(registry, admin, APP, image("two"), "new")
+    assert [one.event for one in await browser.follow(live)] == ["message", "rest"]  # the page is another one now
     await registry.uploads.start(admin, APP)
     clock.advance(timedelta(minutes=2))  # and nobody goes on with it
     assert "Being pushed" not in (await visit(admin).get(address)).text

@@ -44,7 +44,7 @@ async def follow_conversions(call: Call) -> Response:
         rows = await call.rooms.conversions.all(call.actor, name, reference)
         return Look(call.part("repositories/conversions.html", conversions=rows, name=name), not _is_converting(rows))
 
-    return await follow(look)
+    return await follow(call, look)
 
 
 @pages.get("/repositories/{name:path}/-/needs")

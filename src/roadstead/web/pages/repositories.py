@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Final
 
 from roadstead.access.actor import Action
@@ -26,6 +27,7 @@ _SORTS: Final = {
     "name": (Sort("name"),),
     "pulled": (Sort("pulled_at", descending=True),),
 }
+_EVERY: Final = 2.0  # seconds between two looks for what is pushed
 
 
 @pages.get("/repositories/{name:path}/-/history")
@@ -57,14 +59,16 @@ async def show_tags(call: Call) -> Response:
 
 @pages.get("/repositories/{name:path}/-/uploads")
 async def follow_uploads(call: Call) -> Response:
-    """What is being pushed into it, again and again until nothing is."""
-    name = RepositoryName.parse(call.parameters["name"])
+    """What is being pushed into it, as long as somebody looks, or until it has changed since the page was made (`seen`)."""
+    name, seen = RepositoryName.parse(call.parameters["name"]), call.query.get("seen", "")
 
     async def look() -> Look:
         rows = await call.rooms.registry.uploads.running(call.actor, name)
-        return Look(call.part("repositories/uploads.html", uploads=rows), not rows)
+        changed = await call.rooms.registry.repositories.changed_at(call.actor, name)
+        said = f"{len(rows)} uploads are under way." if rows else ""
+        return Look(call.part("repositories/uploads.html", uploads=rows), _moment(changed) != seen, said=said)
 
-    return await follow(look)
+    return await follow(call, look, _EVERY)
 
 
 @pages.get("/repositories/{name:path}")
@@ -107,5 +111,10 @@ async def _show_repository(call: Call, name: RepositoryName, error: RoadsteadErr
         "uploads": uploads,
         "tabs": repository_tabs(name),
         "artifacts": [(one, platforms_of(one)) for one in artifacts],
+        "seen": _moment(row.updated_at) if frame.may_here(Action.PUSH) else None,
     }
     return call.again("repositories/repository.html", error, frame=frame, row=row, pager=call.pager(total), **values)
+
+
+def _moment(at: datetime | None) -> str:
+    return "" if at is None else f"{at:%Y%m%dT%H%M%S.%f}"

@@ -53,7 +53,10 @@ document.addEventListener("click", (event) => {
 });
 
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape") for (const menu of document.querySelectorAll("details.menu[open]")) menu.open = false;
+  if (event.key === "Escape") for (const menu of document.querySelectorAll("details.menu[open]")) {
+    menu.open = false;
+    menu.querySelector("summary").focus();
+  }
   if (event.key !== "/" || event.ctrlKey || event.metaKey || event.target.closest("input, textarea, select")) return;
   const field = document.querySelector("#q, [data-shortcut='/']");
   if (field) {
@@ -75,20 +78,60 @@ function isDirty(field) {
   return field.value !== field.defaultValue;
 }
 
-// A part that follows what happens. Once it is at rest the page is loaded anew, as what can be done next may be another thing; unless somebody
-// is writing: then the page says that there is more to see.
+// What has the focus in a part stays there when the part is drawn anew: a link by its address, all else by its name or id.
+function draw(part, html) {
+  const held = part.contains(document.activeElement) ? document.activeElement : null;
+  const same = (one) => one.tagName === held.tagName && ["href", "id", "name", "value"].every((what) => one.getAttribute(what) === held.getAttribute(what));
+  part.innerHTML = html;
+  if (held) [...part.querySelectorAll(held.tagName)].find(same)?.focus({ preventScroll: true });
+}
+
+// Lines come to the end of a list; who looks at its end goes with them, who has scrolled back stays.
+function add(list, rows) {
+  const region = list.closest(".scroll");
+  const atEnd = region.scrollTop + region.clientHeight >= region.scrollHeight - 4;
+  list.insertAdjacentHTML("beforeend", rows);
+  if (atEnd) region.scrollTop = region.scrollHeight;
+}
+
+// A part that follows what happens, while its window is looked at: browsers keep six connections to a host, and hidden pages none of them.
 function follow(part) {
-  const events = new EventSource(part.dataset.live);
-  events.addEventListener("message", (event) => { part.innerHTML = event.data; });
-  events.addEventListener("rest", () => {
-    events.close();
-    if (![...document.querySelectorAll("input, textarea, select")].some(isDirty)) return location.reload();
-    const note = document.createElement("p");
-    note.className = "note";
-    note.innerHTML = 'It has ended. <a href="">Load the page anew</a> once what you have written is saved.';
-    part.append(note);
-    say("It has ended.");
-  });
+  const address = new URL(part.dataset.live, location);
+  const list = document.querySelector("[data-added]");
+  let events = null;
+  function open() {
+    if (events || document.hidden) return;
+    events = new EventSource(address);
+    events.addEventListener("message", (event) => draw(part, event.data));
+    events.addEventListener("said", (event) => { if (event.data) say(event.data); });
+    events.addEventListener("added", (event) => {
+      address.searchParams.set("after", event.lastEventId);
+      if (list) add(list, event.data);
+    });
+    events.addEventListener("rest", () => { close(); anew(part); });
+    events.addEventListener("error", () => {
+      if (events?.readyState === EventSource.CLOSED) { close(); setTimeout(open, 60000); } // it was refused: others follow too much
+    });
+  }
+  function close() {
+    events?.close();
+    events = null;
+  }
+  document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
+  addEventListener("pagehide", close);
+  addEventListener("pageshow", open);
+  if (list) list.closest(".scroll").scrollTop = list.closest(".scroll").scrollHeight;
+  open();
+}
+
+// What can be done next may be another thing: the page is loaded anew, unless somebody is writing. Then it says that there is more to see.
+function anew(part) {
+  if (![...document.querySelectorAll("input, textarea, select")].some(isDirty)) return location.reload();
+  const note = document.createElement("p");
+  note.className = "note";
+  note.innerHTML = 'It has ended. <a href="">Load the page anew</a> once what you have written is saved.';
+  part.append(note);
+  say("It has ended.");
 }
 
 for (const part of document.querySelectorAll("[data-live]")) follow(part);
