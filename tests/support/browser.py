@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
 CHROMIUM: Final = Path("/usr/bin/chromium")
 PICTURES: Final = Path(__file__).parents[2] / ".cache" / "screenshots"
@@ -24,7 +24,10 @@ WINDOWS: Final[Mapping[str, Any]] = {
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """A browser. Skips by name where there is none; with ROADSTEAD_REQUIRE_BROWSER=1 that is a failure."""
+    """A browser. Skips by name where there is none; with ROADSTEAD_REQUIRE_BROWSER=1 that is a failure.
+
+    Fails at its end if any page in it broke the policy of its content, or if a script failed.
+    """
     if not CHROMIUM.exists():
         reason = f"{CHROMIUM} is missing: install Debian's package chromium"
         if os.environ.get("ROADSTEAD_REQUIRE_BROWSER") == "1":
@@ -32,10 +35,30 @@ def chromium() -> Iterator[Browser]:
         pytest.skip(reason)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        broken = _listen(browser)
         try:
             yield browser
         finally:
             browser.close()
+        assert not broken, "\n".join(broken)
+
+
+def _listen(browser: Browser) -> list[str]:
+    """What goes wrong in all windows from now on, as it comes to be."""
+    made, broken = browser.new_context, []
+
+    def console(message: ConsoleMessage) -> None:
+        if message.type == "error" and "Content Security Policy" in message.text:
+            broken.append(f"{message.page.url if message.page else ''}: {message.text}")
+
+    def new_context(**options: Any) -> BrowserContext:
+        context = made(**options)
+        context.on("console", console)
+        context.on("weberror", lambda error: broken.append(f"{error.page.url if error.page else ''}: {error.error}"))
+        return context
+
+    browser.new_context = new_context  # type: ignore[method-assign]
+    return broken
 
 
 def log_in(page: Page, url: str, name: str, password: str) -> None:

@@ -12,11 +12,12 @@ from urllib.parse import urlencode
 from roadstead.errors import NotFound, RoadsteadError, Unauthenticated
 from roadstead.serving.errors import retry_after
 from roadstead.serving.front import Door
+from roadstead.serving.redirects import local_path
 from roadstead.serving.request import Request
 from roadstead.serving.response import Response
 from roadstead.serving.sessions import SAFE, Session, find_session, require_csrf, require_same_site
 from roadstead.web.assets import BASE, Assets
-from roadstead.web.call import Call
+from roadstead.web.call import HEADERS, Call
 from roadstead.web.errors import status_of
 from roadstead.web.form import Form, read_form
 from roadstead.web.pages import MODULES
@@ -50,6 +51,8 @@ class WebDoor:
         if found is None:
             return await self._plain.handle(request)
         request.route = found.route.template
+        if (page := self._page_instead(request, found)) is not None:
+            return _moved(request, page)
         handler = found.route.handler(request.method)
         session = request.scope[_SESSION] = await find_session(self._rooms.access, request)
         form = await _form(request, session)
@@ -63,9 +66,21 @@ class WebDoor:
         if request.path in ("", "/") and not _is_browser(request):
             return None
         found = self._table.find(request.path or "/")
+        if found is None and _looks(request):
+            found = self._table.find(request.path.rstrip("/"))
         if found is None and _is_browser(request):
             raise NotFound("There is no such page.")
         return found
+
+    def _page_instead(self, request: Request, found: Found) -> str | None:
+        """Where the page is that a browser asks for by the address of a form or with a slash too many; None if it has the page's own."""
+        path = request.path.rstrip("/") or "/"
+        if not _looks(request):
+            return None
+        while "GET" not in found.route.handlers:
+            path = path.rpartition("/")[0] or "/"
+            found = self._table.find(path) or found
+        return None if path == (request.path or "/") else path
 
     def render(self, error: RoadsteadError, request: Request) -> Response:
         """A page that tells it; on to the login where that is what is missing. Plain text for who is no browser."""
@@ -107,6 +122,12 @@ async def _form(request: Request, session: Session | None) -> Form:
     return form
 
 
+def _moved(request: Request, path: str) -> Response:
+    """On to a page; what was asked of it is asked again, unless the page is another."""
+    query = b"?" + request.query_string if request.query_string and path == request.path.rstrip("/") else b""
+    return Response(303, [(b"location", local_path(path).encode("latin-1") + query), *HEADERS])
+
+
 class PagesForErrors:
     """Another door, whose refusals browsers see as pages, with the status and the headers that it gives them."""
 
@@ -126,6 +147,11 @@ class PagesForErrors:
         page = self._pages.page_of(error, request)
         kept = [(name, value) for name, value in plain.headers if name not in _OF_THE_PAGE]
         return Response(plain.status, [*page.headers, *kept], page.body)
+
+
+def _looks(request: Request) -> bool:
+    """Whether a browser asks to be shown something."""
+    return request.method in SAFE and _is_browser(request)
 
 
 def _is_browser(request: Request) -> bool:

@@ -112,3 +112,62 @@ async def test_a_failed_login_at_a_provider_is_a_page_for_browsers_and_json_for_
         assert "This login was not begun in this browser" in shown.text
         assert "Max-Age=0" in shown.headers["set-cookie"]  # what was begun is over
         assert shown.headers["cache-control"] == "no-store"
+
+
+POSTED = [
+    ("/projects/library/robots/2", "/projects/library/robots"),
+    ("/projects/library/members/1", "/projects/library/members"),
+    ("/projects/library/policies/quota", "/projects/library/policies"),
+    ("/projects/library/policies/keys/abc", "/projects/library/policies"),
+    ("/projects/library/settings/delete", "/projects/library/settings"),
+    ("/admin/robots/1", "/admin/robots"),
+    ("/admin/clusters/kestrel", "/admin/clusters"),
+    ("/profile/secret", "/profile"),
+    ("/profile/tokens/1?page=2", "/profile/tokens"),
+    ("/profile/sessions/1", "/profile/sessions"),
+    ("/logout", "/"),
+]
+
+
+@pytest.mark.parametrize(("asked", "page"), POSTED)
+async def test_the_address_of_a_form_leads_to_its_page(visit: Visit, admin: Actor, asked: str, page: str) -> None:
+    """Who loads an answer to a form anew by its address, or has it in a bookmark."""
+    browser = visit(admin)
+    assert (await browser.get(asked)).location == page
+    assert (await browser.get(page)).status == 200
+    assert (await visit().get(asked, accept="*/*")).status == 405  # a tool is told what it did wrong
+
+
+@pytest.mark.parametrize(
+    ("asked", "page"),
+    [
+        ("/projects/", "/projects"),
+        ("/projects/library//", "/projects/library"),
+        ("/profile/tokens/?page=1", "/profile/tokens?page=1"),
+        ("/help/", "/help"),
+        ("/admin/", "/admin"),
+        ("/admin", "/admin/jobs"),
+        ("/repositories/library/app/", "/repositories/library/app"),
+    ],
+)
+async def test_a_slash_at_the_end_is_taken_away(visit: Visit, admin: Actor, asked: str, page: str) -> None:
+    assert (await visit(admin).get(asked)).location == page
+
+
+@pytest.mark.parametrize("path", ["//example.org/", "/%5Cexample.org/", "/nothing/", "/repositories/"])
+async def test_what_is_no_page_is_none_with_a_slash_either(visit: Visit, path: str) -> None:
+    shown = await visit().get(path)
+    assert (shown.status, shown.headers.get("location")) == (404, None)
+
+
+async def test_pages_of_a_list_that_a_form_answered_are_pages(visit: Visit, admin: Actor) -> None:
+    browser = visit(admin)
+    for number in range(30):
+        await browser.post("/projects/vault/robots", {"name": f"r{number:02}", "pull": "true"})
+    listed = await browser.get("/projects/vault/robots")
+    (robot, *_) = re.findall(r'action="(/projects/vault/robots/\d+)"', listed.html)
+    shown = await browser.post(robot, {"act": "rotate"})
+    (following,) = [link for link in shown.links() if "page=2" in link]
+    assert following == "/projects/vault/robots?page=2"
+    assert (await browser.get(following)).status == 200
+    assert '<a href="/projects/vault/robots" aria-current="page">Robots</a>' in shown.html

@@ -61,7 +61,7 @@ async def _show(call: Call, error: RoadsteadError | None = None, changed: Cluste
     shown = rows[(page.number - 1) * page.size : page.number * page.size]
     asked = changed if error is None else call.form
     filled = {field: _text(asked, field) for field in Cluster.__struct_fields__}
-    values = {"clusters": shown, "pager": call.pager(len(rows)), "changed": changed, "filled": filled}
+    values = {"clusters": shown, "pager": call.pager(len(rows), at=_HERE), "changed": changed, "filled": filled}
     return call.again("admin/clusters.html", error, **values)
 
 

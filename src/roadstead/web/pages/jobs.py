@@ -23,6 +23,12 @@ _HERE: Final = "/admin/jobs"
 _THERE: Final = "/projects/{project}/jobs"
 
 
+@pages.get("/admin")
+async def begin(call: Call) -> Response:
+    """The administration begins here."""
+    return call.redirect(_HERE)
+
+
 @pages.get(_HERE)
 @pages.get(_THERE)
 async def show_all(call: Call) -> Response:

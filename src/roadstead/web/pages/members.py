@@ -78,4 +78,6 @@ async def _show(call: Call, error: RoadsteadError | None = None) -> Response:
     named = (Filter("holder", Match.CONTAINS, (wanted,)),) if wanted else ()
     rows, total = await call.rooms.registry.projects.members_page(call.actor, frame.name, call.listing(*named), whole=whole)
     asked: dict[str, Any] = {"whole": whole, "wanted": wanted, "roles": ROLES, "form": call.form}
-    return call.again("projects/members.html", error, frame=frame, members=rows, pager=call.pager(total), **asked)
+    return call.again(
+        "projects/members.html", error, frame=frame, members=rows, pager=call.pager(total, at=f"{frame.address}/members"), **asked
+    )

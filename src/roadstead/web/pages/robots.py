@@ -107,7 +107,7 @@ async def _show(call: Call, error: RoadsteadError | None = None, made: RobotRow 
     rows, total = await call.rooms.access.robots.page(call.actor, name, call.listing())
     values: dict[str, Any] = {
         "robots": [(row, _allowed(row, name or _EVERY)) for row in rows],
-        "pager": call.pager(total),
+        "pager": call.pager(total, at=_address(call)),
         "made": made,
         "secret": secret,
         "form": call.form,

@@ -45,4 +45,4 @@ async def change(call: Call) -> Response:
 async def _show(call: Call, error: RoadsteadError | None = None, checked: str | None = None, check: Check | None = None) -> Response:
     rows, page = await call.rooms.access.sources.list(call.actor), call.paging()
     shown = rows[(page.number - 1) * page.size : page.number * page.size]
-    return call.again("admin/sources.html", error, sources=shown, checked=checked, check=check, pager=call.pager(len(rows)))
+    return call.again("admin/sources.html", error, sources=shown, checked=checked, check=check, pager=call.pager(len(rows), at=_HERE))
