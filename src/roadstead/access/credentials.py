@@ -5,10 +5,11 @@ Each secret is shown once, when it is made. A credential that is narrower than i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
+import msgspec
 from sqlalchemy import Connection
 
 from roadstead.access import policy
@@ -20,9 +21,17 @@ from roadstead.errors import Denied, InvalidAccount, NotFound
 from roadstead.metadata import accounts, audit, credentials, projects
 from roadstead.metadata.credentials import CredentialRow
 from roadstead.metadata.database import Database
+from roadstead.metadata.listing import Listing
 
 LONGEST: Final = timedelta(days=3650)
 _NAME_LIMIT: Final = 100
+
+
+class ShownToken(msgspec.Struct, frozen=True):
+    """A token, and the names of the only projects that it is for, as far as they are there still; None where it is for all."""
+
+    row: CredentialRow
+    projects: tuple[str, ...] | None
 
 
 class Credentials:
@@ -36,6 +45,17 @@ class Credentials:
         """The personal access tokens that are not revoked, newest first."""
         require_owner(actor, account_id)
         return await self._database.read(lambda connection: credentials.of_account(connection, account_id, "token"))
+
+    async def page(self, actor: Actor, account_id: int, listing: Listing) -> tuple[list[ShownToken], int]:
+        """As `tokens`, a page of them with the names of what they are for, and how many there are. Raises InvalidInput."""
+        require_owner(actor, account_id)
+
+        def work(connection: Connection) -> tuple[list[ShownToken], int]:
+            rows, total = credentials.page(connection, account_id, "token", listing)
+            names = projects.names_of(connection, {one for row in rows for one in row.project_ids or ()})
+            return [ShownToken(row, _names(row.project_ids, names)) for row in rows], total
+
+        return await self._database.read(work)
 
     async def add_token(
         self,
@@ -141,6 +161,10 @@ def require_owner(actor: Actor, account_id: int) -> None:
         policy.require_on_system(actor, Action.ADMINISTER)
     elif actor.limits != Limits() or actor.scope is not None or actor.robot is not None:
         raise Denied("Tokens are made and ended by their owner or with a token of level admin, not with a narrower one.")
+
+
+def _names(ids: Sequence[int] | None, names: Mapping[int, str]) -> tuple[str, ...] | None:
+    return None if ids is None else tuple(sorted(names[one] for one in ids if one in names))
 
 
 def _narrowness(level: Level, project_names: Sequence[str] | None, expires: datetime | None) -> str:

@@ -29,6 +29,7 @@ from roadstead.metadata.accounts import LOCAL
 from roadstead.metadata.database import Database
 from roadstead.metadata.groups import GroupRow
 from roadstead.metadata.identities import IdentityRow
+from roadstead.metadata.listing import Listing
 from roadstead.metadata.login_sources import SourceRow, SourceSelects
 
 log = structlog.get_logger()
@@ -75,6 +76,11 @@ class Groups:
         """Every group, by name."""
         policy.require_on_system(actor, Action.ADMINISTER)
         return await self._database.read(groups.every)
+
+    async def page(self, actor: Actor, listing: Listing) -> tuple[Sequence[GroupRow], int]:
+        """A page of all groups, by `name` and `source`, and how many there are. Raises InvalidInput."""
+        policy.require_on_system(actor, Action.ADMINISTER)
+        return await self._database.read(lambda connection: groups.page(connection, listing))
 
     async def search(self, actor: Actor, part: str) -> Sequence[GroupRow]:
         """At most MOST_FOUND groups whose name contains `part`: for administrators, and for who may make groups members of a project."""
@@ -141,6 +147,22 @@ class Groups:
             return groups.accounts_in(connection, group_id)
 
         return await self._database.read(work)
+
+    async def members_page(self, actor: Actor, group_id: int, listing: Listing) -> tuple[Sequence[tuple[int, str]], int]:
+        """As `members`, a page of them (by `name`), and how many there are."""
+        policy.require_on_system(actor, Action.ADMINISTER)
+
+        def work(connection: Connection) -> tuple[Sequence[tuple[int, str]], int]:
+            _found(connection, group_id)
+            return groups.members_page(connection, group_id, listing)
+
+        return await self._database.read(work)
+
+    async def of_account_page(self, actor: Actor, account_id: int, listing: Listing) -> tuple[Sequence[GroupRow], int]:
+        """As `of_account`, a page of them, and how many there are."""
+        if actor.account_id != account_id:
+            policy.require_on_system(actor, Action.ADMINISTER)
+        return await self._database.read(lambda connection: groups.of_account_page(connection, account_id, listing))
 
     async def of_account(self, actor: Actor, account_id: int) -> Sequence[GroupRow]:
         """The groups that an account is in: one's own, or anybody's for administrators."""

@@ -238,6 +238,7 @@ class Robots:
         def work(connection: Connection) -> None:
             credentials.revoke(connection, robot_id, now)
             _give_secret(connection, robot_id, secret, now)
+            robots.change(connection, robot_id, updated_at=now)
             _audit(connection, actor, now, Operation.UPDATE, row, "new secret")
 
         await self._database.write(work)

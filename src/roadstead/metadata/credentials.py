@@ -8,6 +8,7 @@ from datetime import datetime
 import msgspec
 from sqlalchemy import Connection, Row, delete, exists, select, update
 
+from roadstead.metadata.listing import Fields, Listing, Sort, Values, listed
 from roadstead.metadata.schema import credentials
 from roadstead.metadata.statements import insert_id
 
@@ -32,11 +33,11 @@ class CredentialRow(msgspec.Struct, frozen=True):
 _COLUMNS = tuple(credentials.c[field] for field in CredentialRow.__struct_fields__)
 
 
-def _row(row: Row[*tuple[object, ...]]) -> CredentialRow:
+def _row(row: Row[*tuple[object, ...]] | Values) -> CredentialRow:
     values = dict(zip(CredentialRow.__struct_fields__, row, strict=True))
     if values["project_ids"] is not None:
         values["project_ids"] = msgspec.json.decode(str(values["project_ids"]), type=tuple[int, ...])
-    return CredentialRow(**values)  # type: ignore[arg-type]
+    return CredentialRow(**values)
 
 
 def add(
@@ -71,6 +72,16 @@ def of_account(connection: Connection, account_id: int, kind: str) -> list[Crede
     """An account's credentials of one kind that are not revoked, newest first."""
     mine = (credentials.c.account_id == account_id, credentials.c.kind == kind, credentials.c.revoked_at.is_(None))
     return [_row(row) for row in connection.execute(select(*_COLUMNS).where(*mine).order_by(credentials.c.id.desc()))]
+
+
+_FIELDS = Fields({"id": credentials.c.id, "name": credentials.c.name}, credentials.c.id, (Sort("id", descending=True),))
+
+
+def page(connection: Connection, account_id: int, kind: str, listing: Listing) -> tuple[list[CredentialRow], int]:
+    """As `of_account`, a page of them, and how many there are. Raises InvalidInput."""
+    mine = (credentials.c.account_id == account_id, credentials.c.kind == kind, credentials.c.revoked_at.is_(None))
+    rows, total = listed(connection, select(*_COLUMNS).where(*mine), _FIELDS, listing)
+    return [_row(row) for row in rows], total
 
 
 def find(connection: Connection, account_id: int, credential_id: int) -> CredentialRow | None:

@@ -8,6 +8,7 @@ from datetime import datetime
 import msgspec
 from sqlalchemy import Connection, delete, func, select, update
 
+from roadstead.metadata.listing import Fields, Listing, Sort, listed
 from roadstead.metadata.schema import account_groups, accounts, groups, members
 from roadstead.metadata.statements import batched, insert_new
 
@@ -28,6 +29,15 @@ _COLUMNS = tuple(groups.c[field] for field in GroupRow.__struct_fields__)
 def every(connection: Connection) -> list[GroupRow]:
     """Every group, by name."""
     return [GroupRow(*row) for row in connection.execute(select(*_COLUMNS).order_by(groups.c.name))]
+
+
+_FIELDS = Fields({"name": groups.c.name, "source": groups.c.source}, groups.c.id, (Sort("name"),))
+
+
+def page(connection: Connection, listing: Listing) -> tuple[list[GroupRow], int]:
+    """A page of all groups, and how many there are. Raises InvalidInput."""
+    rows, total = listed(connection, select(*_COLUMNS), _FIELDS, listing)
+    return [GroupRow(*row) for row in rows], total
 
 
 def search(connection: Connection, part: str, limit: int) -> list[GroupRow]:
@@ -79,6 +89,24 @@ def accounts_in(connection: Connection, group_id: int) -> list[tuple[int, str]]:
         (row[0], row[1])
         for row in connection.execute(select(accounts.c.id, accounts.c.name).select_from(both).where(*mine).order_by(accounts.c.name))
     ]
+
+
+_NAMES = Fields({"name": accounts.c.name}, accounts.c.id, (Sort("name"),))
+
+
+def members_page(connection: Connection, group_id: int, listing: Listing) -> tuple[list[tuple[int, str]], int]:
+    """As `accounts_in`, a page of them, and how many there are. Raises InvalidInput."""
+    both = account_groups.join(accounts, accounts.c.id == account_groups.c.account_id)
+    mine = (account_groups.c.group_id == group_id, accounts.c.deleted_at.is_(None))
+    rows, total = listed(connection, select(accounts.c.id, accounts.c.name).select_from(both).where(*mine), _NAMES, listing)
+    return [(row[0], row[1]) for row in rows], total
+
+
+def of_account_page(connection: Connection, account_id: int, listing: Listing) -> tuple[list[GroupRow], int]:
+    """As `of_account`, a page of them, and how many there are. Raises InvalidInput."""
+    both = select(*_COLUMNS).join(account_groups, account_groups.c.group_id == groups.c.id)
+    rows, total = listed(connection, both.where(account_groups.c.account_id == account_id), _FIELDS, listing)
+    return [GroupRow(*row) for row in rows], total
 
 
 def of_account(connection: Connection, account_id: int) -> list[GroupRow]:

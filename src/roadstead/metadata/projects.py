@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 
 import msgspec
@@ -11,7 +12,7 @@ from roadstead.metadata.database import Database
 from roadstead.metadata.listing import Fields, Listing, Sort, listed
 from roadstead.metadata.members import covers, held_by
 from roadstead.metadata.schema import accounts, manifests, members, projects, repositories
-from roadstead.metadata.statements import Prepared, insert_new
+from roadstead.metadata.statements import Prepared, batched, insert_new
 
 
 class ConversionPolicy(msgspec.Struct, frozen=True):
@@ -140,6 +141,15 @@ def get(connection: Connection, project_id: int) -> ProjectRow | None:
     """The live project of that id."""
     row = connection.execute(_ROWS.where(projects.c.id == project_id)).first()
     return None if row is None else ProjectRow(*row)
+
+
+def names_of(connection: Connection, ids: Collection[int]) -> dict[int, str]:
+    """The names of live projects by their ids."""
+    found: dict[int, str] = {}
+    for some in batched(ids):
+        rows = connection.execute(select(projects.c.id, projects.c.name).where(projects.c.id.in_(some), projects.c.deleted_at.is_(None)))
+        found.update((row[0], row[1]) for row in rows)
+    return found
 
 
 def details(connection: Connection, scope: ProjectScope, project_id: int) -> ProjectDetails | None:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
+import msgspec
 import pytest
 
 from roadstead.access.access import Access
-from roadstead.access.actor import Actor
+from roadstead.access.actor import Actor, Level
 from roadstead.access.configuration import Values
-from roadstead.access.source_settings import OidcSettings
+from roadstead.access.source_settings import LdapSettings, OidcSettings, kind_of
 from roadstead.errors import NotFound, Unauthenticated
 from roadstead.metadata.database import Database
 from roadstead.registry.registry import Registry
 from roadstead.upkeep.growth import KEPT, measure
+from roadstead.web.pages.sources import FIELDS
 from roadstead.web.pages.system import SAID, picture
 from tests.rooms.web.conftest import Visit
 from tests.support.factories import APP, ManualClock, image, push_image
+from tests.support.slapd import READER, READER_SECRET, Slapd
 
 GOOD, BETTER = "correct horse battery", "staple of another kind"
 HOSTILE = "<script>alert(1)</script>"
@@ -128,11 +132,77 @@ async def test_a_group_has_members(visit: Visit, access: Access, admin: Actor, u
     assert HOSTILE not in (await browser.get(address)).html
     assert (await browser.post(address, {"act": "dance"})).status == 400
     assert (await browser.post(address, {"act": "remove"}, token=False)).status == 403
-    assert (await browser.post(address, {"act": "remove"})).location == "/admin/groups"
+    for typed in ("", "crew"):
+        assert (await browser.post(address, {"act": "remove", "typed": typed})).status == 400
+    assert (await browser.post(address, {"act": "remove", "typed": HOSTILE})).location == "/admin/groups"
     assert await access.groups.list(admin) == []
 
 
 # --- robots
+
+
+async def test_long_lists_of_groups_have_pages(visit: Visit, access: Access, admin: Actor, user: Actor) -> None:
+    browser, account = visit(admin), user.account_id or 0
+    numbers = [(await access.groups.add(admin, f"crew {number:02}")).id for number in range(30)]
+    for number in numbers:
+        await access.groups.add_member(admin, number, account)
+    for page in ("/admin/groups", f"/admin/users/{account}"):
+        first, second = await browser.get(page), await browser.get(f"{page}?page=2")
+        assert f"{page}?page=2" in first.links()
+        assert ("crew 24" in first.text, "crew 25" in first.text) == (True, False)
+        assert ("crew 24" in second.text, "crew 25" in second.text) == (False, True)
+    own = await visit(user).get("/profile?page=2")
+    assert ("crew 24" in own.text, "crew 29" in own.text) == (False, True)
+    found = await browser.get("/admin/groups?name=EW%2007")
+    assert ("crew 07" in found.text, "crew 08" in found.text) == (True, False)
+    assert "No group has <b>" in (await browser.get("/admin/groups?name=%3Cb%3E")).text
+
+
+async def test_many_members_have_pages(visit: Visit, access: Access, admin: Actor) -> None:
+    group = (await access.groups.add(admin, "crew")).id
+    for number in range(30):
+        row = await access.people.add(admin, f"sailor{number:02}", GOOD)
+        await access.groups.add_member(admin, group, row.id)
+    second = await visit(admin).get(f"/admin/groups/{group}?page=2")
+    assert ("sailor24" in second.text, "sailor25" in second.text, "26–30 of 30 members" in second.text) == (False, True, True)
+    assert (await visit(admin).get(f"/admin/groups/{group}?page=3")).status == 200
+
+
+async def test_an_administrator_describes_others(visit: Visit, access: Access, admin: Actor) -> None:
+    row = await access.people.add(admin, "grace", GOOD)
+    browser, address = visit(admin), f"/admin/users/{row.id}"
+    form = {"act": "describe", "real_name": HOSTILE, "email": "g@lab.example"}
+    assert (await browser.post(address, {**form, "real_name": "x" * 1000})).status == 400
+    assert (await browser.post(address, form)).location == address
+    changed = await access.people.get(admin, row.id)
+    assert (changed.real_name, changed.email) == (HOSTILE, "g@lab.example")
+    assert HOSTILE not in (await browser.get(address)).html
+
+
+async def test_an_administrator_ends_sessions_and_tokens_of_others(visit: Visit, access: Access, admin: Actor, user: Actor) -> None:
+    account = user.account_id or 0
+    address, browser, theirs, other = f"/admin/users/{account}/credentials", visit(admin), visit(user), visit(user)
+    for one in (theirs, other):
+        assert (await one.get("/profile")).status == 200
+    token, _ = await access.credentials.add_token(user, account, HOSTILE, Level.READ, project_names=["library"])
+    shown = await browser.get(address)
+    assert HOSTILE not in shown.html
+    assert "only in library" in shown.text
+    assert address in (await browser.get(f"/admin/users/{account}")).links()
+    assert (await theirs.get(address)).status == 403
+    end_token = {"act": "end-token"}
+    for form in (end_token, {**end_token, "credential": "0"}, {"act": "end-session", "credential": str(token.id)}, {"act": "x"}):
+        assert (await browser.post(address, form)).status in (400, 404)
+    assert (await browser.post(address, {"act": "end-sessions"}, token=False)).status == 403
+    assert (await theirs.post(address, {"act": "end-sessions"})).status == 403
+    session = (await access.sessions.list(user, account))[-1].id
+    assert (await browser.post(address, {"act": "end-session", "credential": session})).location == address
+    assert sorted([(await theirs.get("/profile")).status, (await other.get("/profile")).status]) == [200, 303]
+    assert (await browser.post(address, {"act": "end-sessions"})).location == address
+    assert ((await theirs.get("/profile")).status, (await other.get("/profile")).status) == (303, 303)
+    assert (await browser.post(address, {"act": "end-token", "credential": token.id})).location == address
+    assert await access.credentials.tokens(user, account) == []
+    assert (await browser.get("/admin/users/0/credentials")).status == 404
 
 
 async def test_a_robot_of_the_system_may_in_every_project(visit: Visit, access: Access, admin: Actor) -> None:
@@ -176,9 +246,102 @@ async def test_sources_are_tried_ordered_stopped_and_removed(visit: Visit, acces
     assert [one.enabled for one in await access.sources.list(admin)] == [False, True]
     assert (await browser.post(address, {"act": "sing"})).status == 400
     assert (await browser.post(address, {"act": "remove"}, token=False)).status == 403
-    assert (await browser.post(address, {"act": "remove"})).location == "/admin/sources"
+    for typed in ("", "one"):
+        assert (await browser.post(address, {"act": "remove", "typed": typed})).status == 400
+    assert (await browser.post(address, {"act": "remove", "typed": "two"})).location == "/admin/sources"
     with pytest.raises(NotFound):
         await access.sources.get(admin, "two")
+
+
+def filled(settings: LdapSettings | OidcSettings) -> dict[str, Any]:
+    """A source's settings as the form sends them."""
+    fields: dict[str, Any] = {"kind": kind_of(settings)}
+    for name, value in msgspec.structs.asdict(settings).items():
+        if value is not False:
+            fields[name] = "true" if value is True else " ".join(value) if isinstance(value, tuple) else str(value)
+    return fields
+
+
+async def test_every_setting_of_a_source_has_a_field() -> None:
+    for kind, struct in (("ldap", LdapSettings), ("oidc", OidcSettings)):
+        assert {field.name for several in FIELDS[kind] for field in several} == set(struct.__struct_fields__)
+
+
+async def test_a_directory_is_set_up_tried_and_set_up_otherwise(visit: Visit, access: Access, admin: Actor, slapd: Slapd) -> None:
+    tree = slapd.fresh_tree()
+    tree.person("grace", GOOD)
+    browser, address = visit(admin), "/admin/sources/site"
+    settings = LdapSettings(
+        url=slapd.secure_url, ca=slapd.ca.strip(), base_dn=f"ou=people,{tree.base}", bind_dn=READER, group_base_dn=f"ou=groups,{tree.base}"
+    )
+    form = {**filled(settings), "name": "site", "secret": READER_SECRET}
+    wrong: list[dict[str, Any]] = [
+        {"name": "Local!"},
+        {"name": "local"},
+        {"url": ""},
+        {"url": "https://host"},
+        {"url": slapd.url},  # passwords would travel unencrypted
+        {"secret": ""},
+        {"bind_dn": ""},
+        {"ca": "no certificate"},
+        {"user_filter": "(uid=x)"},
+        {"nesting": "sideways"},
+        {"timeout_seconds": "soon"},
+        {"timeout_seconds": "1e9"},
+        {"kind": "magic"},
+    ]
+    for one in wrong:
+        refused = await browser.post("/admin/sources", {**form, **one})
+        assert refused.status == 400, one
+        assert READER_SECRET not in refused.html
+    assert settings.base_dn in (await browser.post("/admin/sources", {**form, "nesting": "sideways"})).html  # what was typed is there still
+    assert (await browser.post("/admin/sources", form, token=False)).status == 403
+    assert await access.sources.list(admin) == []
+    assert (await browser.post("/admin/sources", form)).location == address
+    assert (await access.sources.get(admin, "site")).settings == settings
+    assert (await browser.post("/admin/sources", form)).status == 409
+    shown = await browser.get(address)
+    assert READER_SECRET not in shown.html
+    assert settings.base_dn in shown.html
+    tried = await browser.post(address, {"act": "check"})
+    assert "site works" in tried.text
+    # The secret stays where none is given, and goes with the account that it is of.
+    otherwise = {**form, "act": "settings", "secret": "", "email_attribute": "mail2"}
+    assert (await browser.post(address, {**otherwise, "url": "x"})).status == 400
+    assert (await browser.post(address, otherwise)).location == address
+    assert "site works" in (await browser.post(address, {"act": "check"})).text
+    changed = (await access.sources.get(admin, "site")).settings
+    assert isinstance(changed, LdapSettings)
+    assert changed == msgspec.structs.replace(settings, email_attribute="mail2")
+    assert (await browser.post(address, {**otherwise, "bind_dn": ""})).location == address
+    assert (await access.sources.get(admin, "site")).has_secret is False
+
+
+async def test_a_provider_is_set_up_and_its_secret_forgotten(visit: Visit, access: Access, admin: Actor) -> None:
+    browser, address = visit(admin), "/admin/sources/idp"
+    settings = OidcSettings(issuer="https://idp.example", client_id="registry", membership_hours=36.0, userinfo=False)
+    form = {**filled(settings), "name": "idp", "secret": "of the client"}
+    assert (await browser.post("/admin/sources", {**form, "scopes": "profile"})).status == 400
+    assert (await browser.post("/admin/sources", form)).location == address
+    row = await access.sources.get(admin, "idp")
+    assert (row.settings, row.has_secret) == (settings, True)
+    assert "of the client" not in (await browser.get(address)).html
+    assert (await browser.post(address, {**form, "act": "settings", "secret": ""})).location == address
+    assert (await access.sources.get(admin, "idp")).has_secret is True
+    assert (await browser.post(address, {**form, "act": "settings", "secret": "", "forget": "true"})).location == address
+    assert (await access.sources.get(admin, "idp")).has_secret is False
+    assert (await browser.get("/admin/sources/nobody")).status == 404
+
+
+async def test_only_administrators_set_sources_up(visit: Visit, access: Access, admin: Actor, user: Actor) -> None:
+    form = {**filled(OidcSettings(issuer="https://idp.example", client_id="registry")), "name": "idp"}
+    await access.sources.add(admin, "there", OidcSettings(issuer="https://127.0.0.1:9", client_id="registry"), "secret")
+    for somebody, status in ((visit(user), 403), (visit(), 401)):
+        assert (await somebody.post("/admin/sources", form)).status == status
+        for act in ("check", "settings", "remove", "disable", "up"):
+            assert (await somebody.post("/admin/sources/there", {**form, "act": act, "typed": "there"})).status == status
+    assert (await visit(user).get("/admin/sources/there")).status == 403
+    assert [(one.name, one.enabled) for one in await access.sources.list(admin)] == [("there", True)]
 
 
 # --- storage, configuration, health

@@ -114,6 +114,13 @@ async def test_a_failed_login_at_a_provider_is_a_page_for_browsers_and_json_for_
         assert shown.headers["cache-control"] == "no-store"
 
 
+async def test_a_refusal_offers_the_login_to_who_is_nobody(visit: Visit, user: Actor) -> None:
+    refused = await visit(user).get("/admin/users")
+    assert (refused.status, [link for link in refused.links() if "/login" in link]) == (403, [])
+    nothing = await visit().get("/projects/nothing/at/all")
+    assert "/login?next=/projects/nothing/at/all" in nothing.links()
+
+
 POSTED = [
     ("/projects/library/robots/2", "/projects/library/robots"),
     ("/projects/library/members/1", "/projects/library/members"),

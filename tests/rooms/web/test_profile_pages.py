@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from pysequoia import ArmorKind, Tsk, armor
 
 from roadstead.access.access import Access
 from roadstead.access.actor import Actor
+from roadstead.access.source_settings import LdapSettings
 from roadstead.errors import Unauthenticated
 from tests.rooms.web.conftest import Visit
 from tests.support.openpgp import compressed, literal
+from tests.support.slapd import READER, READER_SECRET, Slapd
 
 GOOD, BETTER = "correct horse battery", "staple of another kind"
 HOSTILE = "<script>alert(1)</script>"
@@ -71,8 +75,31 @@ async def test_a_password_is_changed_by_who_knows_it(visit: Visit, access: Acces
     assert (await browser.get(address)).location.startswith("/login")
 
 
-async def test_a_password_of_a_directory_is_changed_there(visit: Visit, access: Access, user: Actor) -> None:
-    assert 'name="old"' in (await visit(user).get("/profile/password")).html
+async def test_a_password_of_a_directory_is_changed_there(visit: Visit, access: Access, admin: Actor, slapd: Slapd) -> None:
+    tree = slapd.fresh_tree()
+    tree.person("hopper", GOOD)
+    directory = LdapSettings(url=slapd.secure_url, ca=slapd.ca, base_dn=f"ou=people,{tree.base}", bind_dn=READER)
+    await access.sources.add(admin, "site", directory, READER_SECRET)
+    browser = visit(await access.accounts.by_password("hopper", GOOD))
+    shown = await browser.get("/profile/password")
+    assert 'name="old"' not in shown.html
+    assert "kept by site" in shown.text
+    refused = await browser.post("/profile/password", {"old": GOOD, "new": BETTER, "again": BETTER})
+    assert refused.status == 401
+    assert (await access.accounts.by_password("hopper", GOOD)).name == "hopper"
+    with pytest.raises(Unauthenticated):
+        await access.accounts.by_password("hopper", BETTER)
+
+
+async def test_a_form_that_is_sent_again_takes_no_secret_away(visit: Visit, access: Access, grace: Actor) -> None:
+    browser = visit(grace)
+    (sent,) = re.findall(r'name="replaces" value="([^"]*)"', (await browser.get("/profile")).html)
+    secret = (await browser.post("/profile/secret", {"replaces": sent})).commands()[0]
+    again = await browser.post("/profile/secret", {"replaces": sent})
+    assert (again.status, "it holds" in again.text) == (409, True)
+    assert (await access.accounts.by_password("grace", secret)).name == "grace"
+    (sent,) = re.findall(r'name="replaces" value="([^"]*)"', again.html)
+    assert (await browser.post("/profile/secret", {"replaces": sent})).status == 200
 
 
 async def test_sessions_are_ended(visit: Visit, access: Access, grace: Actor, user: Actor) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -144,6 +144,18 @@ async def test_a_robot_is_stopped_given_a_new_secret_and_deleted(visit: Visit, a
     assert (await browser.post(address.replace("vault", "library"), {"act": "remove"})).status == 404
     await browser.post(address, {"act": "remove"})
     assert "has no robots" in (await browser.get("/projects/vault/robots")).text
+
+
+async def test_a_form_that_is_sent_again_takes_no_secret_away(visit: Visit, access: Access, admin: Actor, clock: ManualClock) -> None:
+    browser = visit(admin)
+    await browser.post("/projects/vault/robots", {"name": "builder", "pull": "true"})
+    page = (await browser.get("/projects/vault/robots")).html
+    (address, *_), (seen,) = re.findall(r'action="(/projects/vault/robots/\d+)"', page), re.findall(r'name="seen" value="([^"]*)"', page)
+    clock.advance(timedelta(seconds=5))
+    secret = (await browser.post(address, {"act": "rotate", "seen": seen})).commands()[0]
+    again = await browser.post(address, {"act": "rotate", "seen": seen})
+    assert (again.status, "Nothing was done" in again.text) == (409, True)
+    assert (await access.accounts.by_password("robot$vault+builder", secret)).robot is not None
 
 
 async def test_a_robot_may_something_and_has_a_sound_name(visit: Visit, admin: Actor) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from roadstead.errors import InvalidInput, NotFound, RoadsteadError
+from roadstead.registry.listing import Filter, Match
 from roadstead.serving.response import Response
 from roadstead.web.call import MISTAKES, Call
 from roadstead.web.routes import Pages
@@ -33,10 +34,12 @@ async def add(call: Call) -> Response:
 
 
 async def _list(call: Call, error: RoadsteadError | None = None) -> Response:
-    rows, page = await call.rooms.access.groups.list(call.actor), call.paging()
+    wanted = call.query.get("name", "")
+    named = (Filter("name", Match.CONTAINS, (wanted,)),) if wanted else ()
+    rows, total = await call.rooms.access.groups.page(call.actor, call.listing(*named))
     sources = [one.name for one in await call.rooms.access.sources.list(call.actor)]
-    shown = rows[(page.number - 1) * page.size : page.number * page.size]
-    return call.again("admin/groups.html", error, groups=shown, sources=sources, pager=call.pager(len(rows)), form=call.form)
+    values: dict[str, Any] = {"groups": rows, "sources": sources, "wanted": wanted, "pager": call.pager(total), "form": call.form}
+    return call.again("admin/groups.html", error, **values)
 
 
 @pages.get(f"{_HERE}/{{group}}")
@@ -58,6 +61,8 @@ async def change(call: Call) -> Response:
         elif act == "rename":
             await groups.rename(call.actor, number, call.form.text("name"))
         elif act == "remove":
+            if call.form.text("typed") != (await groups.get(call.actor, number)).name:
+                raise InvalidInput("Nothing was removed: what you typed is not the group's name.")
             await groups.remove(call.actor, number)
             return call.redirect(_HERE, "The group is removed, with the roles that it had.")
         else:
@@ -70,9 +75,8 @@ async def change(call: Call) -> Response:
 async def _show(call: Call, error: RoadsteadError | None = None) -> Response:
     number = _number(call.parameters["group"])
     row = await call.rooms.access.groups.get(call.actor, number)
-    members, page = await call.rooms.access.groups.members(call.actor, number), call.paging()
-    shown = members[(page.number - 1) * page.size : page.number * page.size]
-    return call.again("admin/group.html", error, row=row, members=shown, pager=call.pager(len(members)))
+    members, total = await call.rooms.access.groups.members_page(call.actor, number, call.listing())
+    return call.again("admin/group.html", error, row=row, members=members, pager=call.pager(total))
 
 
 def _number(text: str) -> int:

@@ -98,7 +98,10 @@ async def _show(call: Call, error: RoadsteadError | None = None) -> Response:
     frame = await project_frame(call)
     quota = await call.rooms.registry.quotas.get(call.actor, frame.name) if frame.may(Action.SEE_QUOTA) else None
     trust = await call.rooms.registry.trust.of_project(call.actor, frame.name)
+    page = call.paging()
     values: dict[str, Any] = {
+        "keys": trust.keys[(page.number - 1) * page.size : page.number * page.size],
+        "pager": call.pager(len(trust.keys), at=f"{frame.address}/policies"),
         "quota": quota,
         "trust": trust,
         "form": call.form,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from roadstead.access.secret import hint
-from roadstead.errors import InvalidInput, NotFound, RoadsteadError, Unauthenticated
+from roadstead.errors import Conflict, InvalidInput, NotFound, RoadsteadError, Unauthenticated
 from roadstead.serving.response import Response
 from roadstead.serving.sessions import ended_cookie
 from roadstead.web.call import MISTAKES, Call
@@ -36,7 +36,10 @@ async def change(call: Call) -> Response:
 
 @pages.post("/profile/secret")
 async def make_secret(call: Call) -> Response:
-    """A new CLI secret in place of the old one."""
+    """A new CLI secret in place of the old one; a form that is sent again would take away what it has just given."""
+    present = await call.rooms.access.credentials.cli_secret(call.actor, call.account_id)
+    if (replaced := call.form.text("replaces")) and replaced != (str(present.id) if present else "none"):
+        return await _show(call, Conflict("Nothing was done: there is a newer secret than this form knew, and it holds."))
     return await _show(call, secret=await call.rooms.access.credentials.make_cli_secret(call.actor, call.account_id))
 
 
@@ -44,9 +47,11 @@ async def _show(call: Call, error: RoadsteadError | None = None, secret: str | N
     access = call.rooms.access
     row = await access.people.get(call.actor, call.account_id)
     present = await access.credentials.cli_secret(call.actor, call.account_id)
-    groups = await access.groups.of_account(call.actor, call.account_id)
+    groups, total = await access.groups.of_account_page(call.actor, call.account_id, call.listing())
     server = Server.of(call.request.base_url)
-    values: dict[str, Any] = {"row": row, "present": present, "groups": groups, "secret": secret, "server": server, "form": call.form}
+    pager = call.pager(total, at="/profile")
+    shown: dict[str, Any] = {"row": row, "present": present, "replaces": present.id if present else "none", "secret": secret}
+    values: dict[str, Any] = {**shown, "groups": groups, "pager": pager, "server": server, "form": call.form}
     return call.again("profile/account.html", error, **values)
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from roadstead.access.actor import Action
 from roadstead.access.robots import FOREVER, Access, NewRobot, Permission, read_permissions
-from roadstead.errors import InvalidInput, NotFound, RoadsteadError
+from roadstead.errors import Conflict, InvalidInput, NotFound, RoadsteadError
 from roadstead.registry.rows import RobotRow
 from roadstead.serving.response import Response
 from roadstead.web.call import MISTAKES, Call
@@ -52,6 +52,10 @@ async def change(call: Call) -> Response:
     """A new secret (`act=rotate`), a pause (`disable`, `enable`), or the end (`remove`)."""
     row = await _robot(call)
     robots, act = call.rooms.access.robots, call.form.text("act")
+    if act == "rotate" and (seen := call.form.text("seen")) and seen != str(row.updated_at):
+        return await _show(
+            call, Conflict(f"Nothing was done: {row.name} has changed since this was asked, and the secret that it got holds.")
+        )
     if act == "rotate":
         return await _show(call, made=row, secret=await robots.rotate(call.actor, row.id))
     if act == "remove":

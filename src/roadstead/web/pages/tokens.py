@@ -6,7 +6,8 @@ from datetime import timedelta
 from typing import Any, Final
 
 from roadstead.access.actor import Level
-from roadstead.errors import InvalidInput, RoadsteadError
+from roadstead.errors import Conflict, InvalidInput, RoadsteadError
+from roadstead.registry.listing import PAGE_LIMIT, Filter, Match
 from roadstead.serving.response import Response
 from roadstead.web.call import MISTAKES, Call
 from roadstead.web.commands import Server
@@ -25,15 +26,23 @@ async def show(call: Call) -> Response:
 
 @pages.post("/profile/tokens")
 async def add(call: Call) -> Response:
-    """Make one, and show its secret."""
+    """Make one, and show its secret. Names are asked to differ: a form that is sent again makes no second one."""
     projects = call.form.text("projects").replace(",", " ").split()
     try:
+        await _require_new(call, call.form.text("name"))
         row, secret = await call.rooms.access.credentials.add_token(
             call.actor, call.account_id, call.form.text("name"), _level(call), project_names=projects or None, lifetime=_lifetime(call)
         )
     except MISTAKES as error:
         return await _show(call, error)
     return await _show(call, made=row, secret=secret)
+
+
+async def _require_new(call: Call, name: str) -> None:
+    same = call.listing(Filter("name", Match.EQUAL, (name,)), size=PAGE_LIMIT)
+    rows, _ = await call.rooms.access.credentials.page(call.actor, call.account_id, same)
+    if any(one.row.expires_at is None or one.row.expires_at > call.rooms.clock() for one in rows):
+        raise Conflict(f"You have a token {name!r} already: take another name, or end that one. No second one was made.")
 
 
 @pages.post("/profile/tokens/{token}")
@@ -63,9 +72,8 @@ def _lifetime(call: Call) -> timedelta | None:
 
 
 async def _show(call: Call, error: RoadsteadError | None = None, **made: Any) -> Response:
-    rows = await call.rooms.access.credentials.tokens(call.actor, call.account_id)
+    rows, total = await call.rooms.access.credentials.page(call.actor, call.account_id, call.listing())
     server = Server.of(call.request.base_url)
     shown = {"made": None, "secret": None, **made}
-    page = call.paging()
-    values: dict[str, Any] = {"tokens": rows[(page.number - 1) * page.size : page.number * page.size], "pager": call.pager(len(rows))}
+    values: dict[str, Any] = {"tokens": rows, "pager": call.pager(total)}
     return call.again("profile/tokens.html", error, form=call.form, levels=[str(one) for one in Level], server=server, **values, **shown)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from roadstead.access import policy
+from roadstead.access.actor import Action
 from roadstead.errors import InvalidInput, NotFound, RoadsteadError
 from roadstead.registry.listing import Filter, Match
 from roadstead.serving.response import Response
@@ -52,7 +56,7 @@ async def show(call: Call) -> Response:
 
 @pages.post(f"{_HERE}/{{user}}")
 async def change(call: Call) -> Response:
-    """What `act` says: disable, enable, promote, demote, password, remove."""
+    """What `act` says: describe, disable, enable, promote, demote, password, remove."""
     people, number, act = call.rooms.access.people, _number(call), call.form.text("act")
     row = await people.get(call.actor, number)
     try:
@@ -73,6 +77,8 @@ async def _act(call: Call, act: str, number: int) -> None:
         await people.set_disabled(call.actor, number, act == "disable")
     elif act in ("promote", "demote"):
         await people.set_admin(call.actor, number, act == "promote")
+    elif act == "describe":
+        await people.change_profile(call.actor, number, email=call.form.text("email"), real_name=call.form.text("real_name"))
     elif act == "password":
         await people.set_password(call.actor, number, call.form.secret("password"), end_sessions=call.form.flag("end_sessions"))
     else:
@@ -80,10 +86,47 @@ async def _act(call: Call, act: str, number: int) -> None:
 
 
 async def _show(call: Call, error: RoadsteadError | None = None) -> Response:
+    policy.require_on_system(call.actor, Action.ADMINISTER)
     number = _number(call)
     row = await call.rooms.access.people.get(call.actor, number)
-    groups = await call.rooms.access.groups.of_account(call.actor, number)
-    return call.again("admin/user.html", error, row=row, groups=groups)
+    groups, total = await call.rooms.access.groups.of_account_page(call.actor, number, call.listing())
+    return call.again("admin/user.html", error, row=row, groups=groups, pager=call.pager(total), form=call.form)
+
+
+@pages.get(f"{_HERE}/{{user}}/credentials")
+async def show_credentials(call: Call) -> Response:
+    """Where somebody is logged in, and what their tools log in with."""
+    return await _credentials(call)
+
+
+@pages.post(f"{_HERE}/{{user}}/credentials")
+async def end_credentials(call: Call) -> Response:
+    """End one session or one token (`act`: end-session, end-token), or every session (end-sessions)."""
+    policy.require_on_system(call.actor, Action.ADMINISTER)
+    access, number, act = call.rooms.access, _number(call), call.form.text("act")
+    try:
+        if act == "end-sessions":
+            await access.sessions.end_all(call.actor, number)
+        elif act == "end-session":
+            await access.sessions.end(call.actor, number, call.form.number("credential"))
+        elif act == "end-token":
+            await access.credentials.revoke(call.actor, number, call.form.number("credential"))
+        else:
+            raise InvalidInput("A session or a token is ended.")
+    except MISTAKES as error:
+        return await _credentials(call, error)
+    return call.redirect(f"{_HERE}/{number}/credentials", "It is ended, and what used it is refused from now on.")
+
+
+async def _credentials(call: Call, error: RoadsteadError | None = None) -> Response:
+    policy.require_on_system(call.actor, Action.ADMINISTER)
+    number, access = _number(call), call.rooms.access
+    row = await access.people.get(call.actor, number)
+    sessions = await access.sessions.list(call.actor, number)
+    tokens, total = await access.credentials.page(call.actor, number, call.listing())
+    secret = await access.credentials.cli_secret(call.actor, number)
+    values: dict[str, Any] = {"row": row, "sessions": sessions, "tokens": tokens, "pager": call.pager(total), "secret": secret}
+    return call.again("admin/credentials.html", error, **values)
 
 
 def _number(call: Call) -> int:
