@@ -235,7 +235,7 @@ def doors(system: System, streams: LiveStreams | None = None) -> Mapping[str, Do
         "pks": KeyServerDoor(system.access),
         "health": HealthDoor(checks),
         "metrics": MetricsDoor(),
-        **trust_doors(system.settings.tls_source),
+        **{path: PagesForErrors(door, pages) for path, door in trust_doors(system.settings.tls_source).items()},
         "": pages,
     }
 

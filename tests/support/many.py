@@ -1,4 +1,4 @@
-"""A database as a large site has it: ten thousand repositories, a hundred thousand tags, one repository that has a fifth of them."""
+"""A database as a large site has it: ten thousand repositories, a hundred thousand tags, a fifth of them in one, and a long audit log."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Table, text
 
 from roadstead.metadata.schema import (
     accounts,
+    audit_log,
     contents,
     manifest_references,
     manifests,
@@ -26,6 +27,7 @@ PROJECTS: Final = 100
 REPOSITORIES: Final = 10_000
 LARGE: Final = 20_000
 EACH: Final = 8
+HAPPENED: Final = 300_000
 MEMBER: Final = 1
 """The account that is a member of every other project."""
 
@@ -57,6 +59,7 @@ def fill(connection: Connection) -> None:
     _insert(connection, manifests, _manifests())
     _insert(connection, manifest_references, _references())
     _insert(connection, tags, _tags())
+    _insert(connection, audit_log, _happened())
     connection.execute(text("ANALYZE"))
 
 
@@ -125,6 +128,22 @@ def _references() -> Iterator[dict[str, Any]]:
             for position, role in enumerate(("config", "layer", "layer")):
                 content = 1 + (manifest * 7 + position) % 1000
                 yield {"manifest_id": manifest, "position": position, "role": role, "digest": f"sha256:{content}", "content_id": content}
+
+
+def _happened() -> Iterator[dict[str, Any]]:
+    """Rows of the audit log: mostly pulls, of every repository."""
+    for one in range(HAPPENED):
+        yield {
+            "at": BEGINNING + timedelta(seconds=one),
+            "actor_id": MEMBER,
+            "actor": "member" if one % 100 else "builder",
+            "address": "10.0.0.1",
+            "action": "pull" if one % 20 else "push",
+            "resource_type": "artifact",
+            "resource": f"project-{1 + one % PROJECTS:03}/app-{one % REPOSITORIES:05}@{_digest(one)}",
+            "project_id": 1 + one % PROJECTS,
+            "result": "success",
+        }
 
 
 def _tags() -> Iterator[dict[str, Any]]:

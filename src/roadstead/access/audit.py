@@ -28,9 +28,17 @@ from roadstead.errors import InsufficientScope, InvalidInput, RoadsteadError, Un
 from roadstead.metadata import audit, projects
 from roadstead.metadata.audit import AuditRow, NewAudit
 from roadstead.metadata.database import Database
-from roadstead.metadata.listing import Listing
+from roadstead.metadata.listing import Listing, Page
+from roadstead.metadata.projects import ProjectRow
 
 Result = Literal["success", "denied", "failed"]
+
+
+COUNTED: Final = audit.COUNTED
+"""Rows that `Audit.find` counts at most."""
+
+Wanted = audit.Wanted
+"""What people look for in the log: see `metadata.audit`."""
 
 
 class Operation(StrEnum):
@@ -245,6 +253,26 @@ class Audit:
         project_ids = None if everything else await self._readable(actor)
         return await self._database.read(lambda connection: audit.page(connection, listing, project_ids))
 
+    async def find(self, actor: Actor, wanted: Wanted, page: Page) -> tuple[Sequence[AuditRow], int]:
+        """As `list`, of what people look for, the newest first; `COUNTED` rows and one stand for more than can be counted soon."""
+        everything = Action.ADMINISTER in policy.permitted_on_system(actor)
+        project_ids = None if everything else await self._readable(actor)
+        return await self._database.read(lambda connection: audit.find(connection, wanted, page, project_ids))
+
+    async def find_in_project(self, actor: Actor, project: str, wanted: Wanted, page: Page) -> tuple[Sequence[AuditRow], int]:
+        """As `find`, of what happened in one project. Raises ProjectUnknown and what the policy raises."""
+        only = frozenset({(await self._project(actor, project)).id})
+        return await self._database.read(lambda connection: audit.find(connection, wanted, page, only))
+
+    async def _project(self, actor: Actor, project: str) -> ProjectRow:
+        """The project, whose log the actor may read."""
+        row = await self._database.read(lambda connection: projects.find(connection, project))
+        if row is None:
+            raise policy.absent(actor, project)
+        _require_whole(actor)
+        await self._rights.require(actor, Action.SEE_AUDIT, Project(row.id, row.name, row.public))
+        return row
+
     async def _readable(self, actor: Actor) -> frozenset[int]:
         """The projects in which the actor may read the log."""
         _require_whole(actor)
@@ -257,12 +285,8 @@ class Audit:
 
     async def of_project(self, actor: Actor, project: str, listing: Listing) -> tuple[Sequence[AuditRow], int]:
         """As `list`, of what happened in one project. Raises ProjectUnknown and what the policy raises."""
-        row = await self._database.read(lambda connection: projects.find(connection, project))
-        if row is None:
-            raise policy.absent(actor, project)
-        _require_whole(actor)
-        await self._rights.require(actor, Action.SEE_AUDIT, Project(row.id, row.name, row.public))
-        return await self._database.read(lambda connection: audit.page(connection, listing, frozenset({row.id})))
+        only = frozenset({(await self._project(actor, project)).id})
+        return await self._database.read(lambda connection: audit.page(connection, listing, only))
 
     async def purge(self, actor: Actor, older_than: datetime) -> int:
         """Remove what happened before that time; returns how many rows. Each batch's own entry is written in its transaction.

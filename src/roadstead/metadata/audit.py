@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, or_, select, update
 
-from roadstead.metadata.listing import Fields, Filter, Listing, Sort, listed
+from roadstead.metadata.listing import FAR, LAST, Fields, Listing, Page, Sort, counted, listed
 from roadstead.metadata.schema import EPOCH, audit_log
 from roadstead.metadata.statements import Prepared, batched
 
@@ -62,28 +63,65 @@ def add(connection: Connection, *new: NewAudit) -> None:
         _ADD.change_each(connection, [msgspec.structs.asdict(one) for one in new])
 
 
-def _of_repository(asked: Filter) -> ColumnElement[bool]:
-    """What was done to one of these repositories, or to a tag or manifest in it: as image references name them."""
-    names = [(name, audit_log.c.resource) for name in asked.values]
-    return or_(*(or_(own == name, *(own.startswith(f"{name}{mark}", autoescape=True) for mark in ":@")) for name, own in names))
-
-
-_FIELDS = Fields(
-    {field: audit_log.c[field] for field in AuditRow.__struct_fields__},
-    audit_log.c.id,
-    (Sort("id", descending=True),),
-    {"repository": _of_repository},
-)
+_FIELDS = Fields({field: audit_log.c[field] for field in AuditRow.__struct_fields__}, audit_log.c.id, (Sort("id", descending=True),))
 
 
 def page(connection: Connection, listing: Listing, project_ids: frozenset[int] | None = None) -> tuple[list[AuditRow], int]:
     """The rows that the listing asks for, newest first unless it says otherwise, and how many there are on all pages.
 
-    Only those of `project_ids`, where given. Every column of `AuditRow` can be asked for, and `repository`. Raises InvalidInput.
+    Only those of `project_ids`, where given. Every column of `AuditRow` can be asked for. Raises InvalidInput.
     """
-    seen = select(*_COLUMNS) if project_ids is None else select(*_COLUMNS).where(audit_log.c.project_id.in_(project_ids))
-    rows, total = listed(connection, seen, _FIELDS, listing)
+    rows, total = listed(connection, _seen(project_ids), _FIELDS, listing)
     return [AuditRow(*tuple(row)) for row in rows], total
+
+
+COUNTED: Final = 10_000
+"""Rows that `find` counts at most."""
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What people look for in the log: who did what, to what of a name that begins so, in which repository. None does not matter."""
+
+    actor: str | None = None
+    action: str | None = None
+    resource: str | None = None
+    repository: str | None = None
+
+
+def find(connection: Connection, wanted: Wanted, page: Page, project_ids: frozenset[int] | None = None) -> tuple[list[AuditRow], int]:
+    """A page of what is looked for, the newest first, and how many rows there are: COUNTED and one stands for more.
+
+    Pages end there too. A log has millions of rows, so no more of them are looked at than an index leads to. For the beginning of a name
+    that few rows have, that is its own index, and the rows are sorted then; where more have it, it is the order of ids, in which a page of
+    them soon comes.
+    """
+    exact = {"actor": wanted.actor, "action": wanted.action}
+    statement = _seen(project_ids).where(*(audit_log.c[field] == value for field, value in exact.items() if value is not None))
+    order = audit_log.c.id.desc()
+    named = _named(audit_log.c.resource, wanted)
+    total = counted(connection, statement.where(*named), COUNTED)
+    few = bool(named) and total <= COUNTED
+    # No index fits what is concatenated or added to.
+    statement = statement.where(*(named if few else _named(audit_log.c.resource.concat(""), wanted)))
+    order = (audit_log.c.id + 0).desc() if few else order
+    offset = min((page.number - 1) * page.size, FAR)
+    rows = connection.execute(statement.order_by(order).limit(page.size).offset(offset)) if offset < min(total, COUNTED) else ()
+    return [AuditRow(*row) for row in rows], total
+
+
+def _named(resource: ColumnElement[str], wanted: Wanted) -> list[ColumnElement[bool]]:
+    """What the name of a resource must be. What is in a repository is named as image references are: NAME, NAME:TAG or NAME@DIGEST."""
+    found = []
+    if wanted.resource is not None:
+        found.append(and_(resource >= wanted.resource, resource < wanted.resource + LAST))
+    if wanted.repository is not None:
+        # Between ":" and "A" there is "@", and nothing else that a name of a repository could go on with.
+        found.append(or_(resource == wanted.repository, and_(resource >= f"{wanted.repository}:", resource < f"{wanted.repository}A")))
+    return found
+
+
+def _seen(project_ids: frozenset[int] | None) -> Select[Any]:
+    return select(*_COLUMNS) if project_ids is None else select(*_COLUMNS).where(audit_log.c.project_id.in_(project_ids))
 
 
 def purge(connection: Connection, older_than: datetime, limit: int) -> int:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import BigInteger, Boolean, ColumnElement, Connection, Integer, Select, and_, func
+from sqlalchemy import BigInteger, Boolean, ColumnElement, Connection, Integer, Select, and_, func, literal, select
 
 from roadstead.errors import InvalidInput
 from roadstead.metadata.schema import Moment
@@ -23,7 +23,10 @@ Values = tuple[Any, ...]
 PAGE_LIMIT: Final = 100
 """The most rows of one page."""
 
-_FAR: Final = 2**62
+LAST: Final = "\U0010ffff"
+"""Sorts behind every other character."""
+
+FAR: Final = 2**62
 """Beyond this offset (rows) there is no page, and near the end of what the databases can count."""
 
 
@@ -86,12 +89,22 @@ def listed(connection: Connection, statement: Select[Any], fields: Fields, listi
     """
     filtered = statement.where(*(_condition(fields, one) for one in listing.filters))
     ordered = _sorted(filtered, fields, listing.sort)
-    offset = min((listing.page.number - 1) * listing.page.size, _FAR)
+    offset = min((listing.page.number - 1) * listing.page.size, FAR)
     rows = [tuple(row) for row in connection.execute(ordered.limit(listing.page.size).offset(offset))]
     if 0 < len(rows) < listing.page.size or (not rows and offset == 0):
         return rows, offset + len(rows)
-    total: int = connection.execute(filtered.order_by(None).with_only_columns(func.count(), maintain_column_froms=True)).scalar_one()
-    return rows, total
+    return rows, counted(connection, filtered)
+
+
+def counted(connection: Connection, statement: Select[Any], most: int | None = None) -> int:
+    """How many rows a statement has; with `most`, no more than that and one are looked at."""
+    plain = statement.order_by(None)
+    if most is None:
+        whole: int = connection.execute(plain.with_only_columns(func.count(), maintain_column_froms=True)).scalar_one()
+        return whole
+    some = plain.with_only_columns(literal(1).label("one"), maintain_column_froms=True).limit(most + 1).subquery()
+    found: int = connection.execute(select(func.count()).select_from(some)).scalar_one()
+    return found
 
 
 def _sorted(statement: Select[Any], fields: Fields, sort: tuple[Sort, ...]) -> Select[Any]:

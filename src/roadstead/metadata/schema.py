@@ -650,6 +650,8 @@ audit_log = Table(
     Column("exported_at", Moment),
     Index("ix_audit_log_project_id_id", "project_id", "id"),
     Index("ix_audit_log_actor_id", "actor", "id"),
+    Index("ix_audit_log_action_id", "action", "id"),
+    Index("ix_audit_log_resource_id", "resource", "id"),
     Index("ix_audit_log_to_export", "id", **_where("exported_at IS NULL")),
     CheckConstraint("result IN ('success', 'denied', 'failed')", name="result"),
     sqlite_autoincrement=True,

@@ -14,7 +14,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from roadstead.errors import InvalidInput, RoadsteadError
+from roadstead.errors import InvalidInput, NotFound, RoadsteadError
 from roadstead.serving.front import Door
 from roadstead.serving.request import Request
 from roadstead.serving.response import Headers, Response, text_error, text_response
@@ -46,14 +46,14 @@ class TrustDoor:
         self._source = source
 
     async def handle(self, request: Request) -> Response:
-        """404 where there is no such authority, 400 for a Host that is none, 421 for one that the certificate is not for."""
+        """Raises NotFound where there is no such authority. 400 for a Host that is none, 421 for one that the certificate is not for."""
         if request.path[1:] not in _PATHS:
             return text_response(404, "Ask /trust, /trust.sh or /ca.crt.")
         request.route = "trust"
         if request.method not in ("GET", "HEAD"):
             return Response(405, [(b"allow", b"GET, HEAD")])
         if self._source is None:
-            return text_response(404, _NONE)
+            raise NotFound(_NONE)
         certificate = await asyncio.to_thread(load_certificate, self._source.directory)
         if request.path == "/ca.crt":
             return _answer(_CERTIFICATE_TYPE, _pem(certificate))
@@ -76,6 +76,8 @@ class TrustDoor:
 
     def render(self, error: RoadsteadError, request: Request) -> Response:
         """A line of text."""
+        if isinstance(error, NotFound):
+            return text_response(404, error.message)
         if isinstance(error, InvalidInput):
             return text_error(error, request.id)
         return text_response(500, f"The registry's authority cannot be read; its log says why. (request {request.id})")

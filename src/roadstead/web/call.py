@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from markupsafe import Markup
 
@@ -39,6 +41,9 @@ HEADERS: Final[Headers] = [
     (b"cache-control", b"no-store"),
 ]
 """What every page is sent with."""
+
+
+_LOOPBACK: Final = re.compile(r"localhost|127\.[0-9.]+|::1")
 
 
 class Call:
@@ -84,6 +89,13 @@ class Call:
     def host(self) -> str:
         """The name, with its port, that clients type for this registry."""
         return self.request.base_url.partition("://")[2]
+
+    @property
+    def registry_login(self) -> bool:
+        """Whether `apptainer registry login` reaches this server as the reader does: it can be told of no plain HTTP, but for its own
+        machine it tries that by itself."""
+        address = urlsplit(self.request.base_url)
+        return address.scheme == "https" or _LOOPBACK.fullmatch(address.hostname or "") is not None
 
     @property
     def account_id(self) -> int:
@@ -138,6 +150,7 @@ class Call:
             "is_admin": self.actor.is_admin,
             "host": self.host,
             "base_url": self.request.base_url,
+            "registry_login": self.registry_login,
             "path": self.request.path,
             "partial": self.partial,
             "csrf_token": token,

@@ -1,32 +1,21 @@
-"""What is asked of the audit log on the pages that show it: by whom, what was done, and to what, or in which repository."""
+"""What is asked of the audit log on its pages: by whom, what, and to what, or in which repository; of the whole log, or of a project's."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Final
 
-from roadstead.access.audit import Operation
-from roadstead.registry.listing import Filter, Listing, Match
-from roadstead.registry.rows import AuditRow
+from roadstead.access.audit import COUNTED, Operation, Wanted
 from roadstead.web.call import Call
 
 _SIZE: Final = 50
-_FIELDS: Final = {
-    "who": ("actor", Match.CONTAINS),
-    "what": ("action", Match.EQUAL),
-    "which": ("resource", Match.CONTAINS),
-    "of": ("repository", Match.EQUAL),
-}
-"""A field of the form → of the log, and how it is compared."""
 
 
-def asked(call: Call) -> Listing:
-    """The page of the log that the query asks for."""
-    filters = [Filter(name, match, (call.query[field],)) for field, (name, match) in _FIELDS.items() if call.query.get(field)]
-    return call.listing(*filters, size=_SIZE)
-
-
-def shown(call: Call, rows: Sequence[AuditRow], total: int) -> dict[str, Any]:
-    """What the template `audit.html` needs."""
-    wanted = {field: call.query.get(field, "") for field in _FIELDS}
-    return {"entries": rows, "pager": call.pager(total, size=_SIZE), "operations": [str(one) for one in Operation], **wanted}
+async def entries(call: Call, project: str | None = None) -> dict[str, Any]:
+    """What the template `audit.html` needs, as the query asks for it. Raises what the policy raises."""
+    asked = {field: call.query.get(field, "").strip() for field in ("who", "what", "which", "of")}
+    wanted, page = Wanted(*(value or None for value in asked.values())), call.paging(_SIZE)
+    audit = call.rooms.access.audit
+    looked = audit.find(call.actor, wanted, page) if project is None else audit.find_in_project(call.actor, project, wanted, page)
+    rows, total = await looked
+    shown = {"entries": rows, "pager": call.pager(min(total, COUNTED), size=_SIZE), "many": total > COUNTED, "counted": COUNTED}
+    return {**shown, "operations": [str(one) for one in Operation], **asked}

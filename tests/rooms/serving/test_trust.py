@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from roadstead.errors import InvalidInput, Misconfigured
+from roadstead.errors import InvalidInput, Misconfigured, NotFound
 from roadstead.serving.request import Message, Request, Site
 from roadstead.serving.response import Response
 from roadstead.serving.tls import FileSource, OwnFiles, fingerprint
@@ -73,8 +73,11 @@ def test_the_fingerprint_is_that_of_openssl(authority: Authority, tmp_path: Path
 @pytest.mark.parametrize("source", [None, FileSource(OwnFiles(Path("a"), Path("b")))], ids=["off", "own files"])
 @pytest.mark.parametrize("path", ["/ca.crt", "/trust.sh", "/trust"])
 async def test_without_an_authority_it_says_so(source: FileSource | None, path: str) -> None:
-    response = await trust_doors(source)[path[1:]].handle(request(path))
-    assert response.status == 404
+    door, asked = trust_doors(source)[path[1:]], request(path)
+    with pytest.raises(NotFound) as refused:
+        await door.handle(asked)
+    response = door.render(refused.value, asked)
+    assert (response.status, dict(response.headers)[b"content-type"]) == (404, b"text/plain; charset=utf-8")
     assert "ask the administrator which authority signed it" in text(response)
 
 

@@ -87,11 +87,16 @@ async def told(response: Response) -> list[Event]:
 class Browser:
     """Keeps cookies as a browser does. With an `actor` it has that account's session, begun at the first request."""
 
-    def __init__(self, door: WebDoor, access: Access, actor: Actor | None = None) -> None:
+    def __init__(self, door: WebDoor, access: Access, actor: Actor | None = None, scheme: str = "http") -> None:
+        self._scheme = scheme
         self._door = door
         self._access = access
         self._actor = actor
         self.cookies: dict[str, str] = {}
+
+    @property
+    def _session(self) -> str:
+        return "__Host-roadstead-session" if self._scheme == "https" else "roadstead-session"
 
     async def get(self, path: str, **headers: str) -> Shown:
         """Ask for a page."""
@@ -110,7 +115,7 @@ class Browser:
         """Send a form, with the session's CSRF token unless told otherwise. A list stands for a field that comes several times."""
         await self._begin()
         fields = dict(form or {})
-        if token and (secret := self.cookies.get("roadstead-session")):
+        if token and (secret := self.cookies.get(self._session)):
             fields["csrf_token"] = csrf_token(secret)
         return await self.ask("POST", path, body=urlencode(fields, doseq=True).encode(), **headers)
 
@@ -123,7 +128,7 @@ class Browser:
         path, _, query = path.partition("?")
         kept = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         given = {"host": HOST, "accept": HTML, "cookie": kept, **{name.replace("_", "-"): value for name, value in headers.items()}}
-        scope: dict[str, Any] = {"method": method, "raw_path": path.encode(), "query_string": query.encode()}
+        scope: dict[str, Any] = {"method": method, "raw_path": path.encode(), "query_string": query.encode(), "scheme": self._scheme}
         asked = request([part(body, more=False)], list(given.items()), **scope)
         try:
             answer = await self._door.handle(asked)
@@ -137,7 +142,7 @@ class Browser:
     async def _begin(self) -> None:
         if self._actor is not None:
             actor, self._actor = self._actor, None
-            self.cookies["roadstead-session"] = await self._access.sessions.open(actor, "a test")
+            self.cookies[self._session] = await self._access.sessions.open(actor, "a test")
 
     def _keep(self, cookie: str) -> None:
         name, _, content = cookie.partition(";")[0].partition("=")
@@ -176,4 +181,4 @@ Visit = Callable[..., Browser]
 @pytest.fixture
 def visit(door: WebDoor, access: Access) -> Visit:
     """Makes a browser: of nobody, or of an account."""
-    return lambda actor=None: Browser(door, access, actor)
+    return lambda actor=None, scheme="http": Browser(door, access, actor, scheme)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -13,13 +14,15 @@ from roadstead.access.actor import Actor, Level
 from roadstead.access.configuration import Values
 from roadstead.access.source_settings import LdapSettings, OidcSettings, kind_of
 from roadstead.errors import NotFound, Unauthenticated
+from roadstead.metadata import audit
+from roadstead.metadata.audit import NewAudit
 from roadstead.metadata.database import Database
 from roadstead.registry.registry import Registry
 from roadstead.upkeep.growth import KEPT, measure
 from roadstead.web.pages.sources import FIELDS
 from roadstead.web.pages.system import SAID, picture
 from tests.rooms.web.conftest import Visit
-from tests.support.factories import APP, ManualClock, image, push_image
+from tests.support.factories import APP, BEGINNING, ManualClock, image, push_image
 from tests.support.slapd import READER, READER_SECRET, Slapd
 
 GOOD, BETTER = "correct horse battery", "staple of another kind"
@@ -41,6 +44,42 @@ async def test_an_administrator_sees_all_of_the_log_and_others_none(visit: Visit
     assert "user grace" not in (await visit(admin).get("/admin/audit?what=delete")).text
     assert "user grace" not in (await visit(user).get("/admin/audit")).text
     assert (await visit().get("/admin/audit")).location.startswith("/login")
+
+
+async def test_a_log_is_looked_through(visit: Visit, database: Database, admin: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("roadstead.metadata.audit.COUNTED", 100)
+    monkeypatch.setattr("roadstead.web.entries.COUNTED", 100)
+    rows = [
+        NewAudit(
+            BEGINNING, None, "ada" if one % 50 else "grace", "", "push", "artifact", f"lab/{'rare' if one % 100 == 0 else 'app'}:{one}"
+        )
+        for one in range(300)
+    ]
+    await database.write(lambda connection: audit.add(connection, *rows))
+    browser = visit(admin)
+
+    async def entries(query: str) -> list[int]:
+        return [int(one) for one in re.findall(r"lab/(?:app|rare):(\d+)", (await browser.get(f"/admin/audit?{query}")).text)]
+
+    assert await entries("who=grace") == [250, 200, 150, 100, 50, 0]
+    assert await entries("who=grace&what=push&which=lab/rare") == [200, 100, 0]
+    assert await entries("which=lab/rare") == [200, 100, 0]
+    assert await entries("which=lab/rare:10") == [100]
+    assert await entries("which=lab/") == list(range(299, 249, -1))  # more than are counted: by the order in which they came
+    assert await entries("which=lab/&page=2") == list(range(249, 199, -1))
+    for nothing in (
+        "who=grac",
+        "who=nobody",
+        "which=ab/rare",
+        "which=lab/rare&what=pull",
+        "which=lab/&page=3",
+        "what=%F0%9F%9A%A2",
+        "which=%25",
+    ):
+        assert await entries(nothing) == [], nothing
+    assert "more than 100 entries" in (await browser.get("/admin/audit?which=lab/")).text
+    assert "1–3 of 3 entries" in (await browser.get("/admin/audit?which=lab/rare")).text
+    assert HOSTILE not in (await browser.get(f"/admin/audit?who={HOSTILE}&which={HOSTILE}")).html
 
 
 # --- users

@@ -121,6 +121,38 @@ async def test_a_refusal_offers_the_login_to_who_is_nobody(visit: Visit, user: A
     assert "/login?next=/projects/nothing/at/all" in nothing.links()
 
 
+LOGIN = "apptainer registry login --username 'admin' oras://{host}"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "host", "logs_in"),
+    [
+        ("http", "registry.example:5000", False),
+        ("https", "registry.example", True),
+        ("http", "127.0.0.1:5000", True),
+        ("http", "localhost:5000", True),
+        ("http", "[::1]:5000", True),
+        ("http", "localhost.example:5000", False),
+        ("http", "127.0.0.1.example:5000", False),
+    ],
+)
+async def test_apptainer_is_told_to_log_in_only_where_it_can(visit: Visit, admin: Actor, scheme: str, host: str, logs_in: bool) -> None:
+    """`apptainer registry login` has no flag for plain HTTP, and tries it by itself on its own machine alone."""
+    command, robot = LOGIN.format(host=host), LOGIN.format(host=host).replace("admin", "robot$vault+r")
+    browser = visit(admin, scheme)
+    pages = [
+        await browser.post("/profile/secret", host=host),
+        await browser.post("/profile/tokens", {"name": "t", "level": "read"}, host=host),
+        await browser.post("/projects/vault/robots", {"name": "r", "pull": "true"}, host=host),
+        await browser.get("/help/apptainer", host=host),
+    ]
+    for page in pages:
+        shown = page.commands()
+        assert (command in shown or robot in shown or command.replace("'", "") in shown) is logs_in, shown
+        assert logs_in or any("_DOCKER_PASSWORD" in one for one in shown)
+        assert any("apptainer registry login" in one and "oras://" in one for one in shown) is logs_in
+
+
 POSTED = [
     ("/projects/library/robots/2", "/projects/library/robots"),
     ("/projects/library/members/1", "/projects/library/members"),

@@ -29,10 +29,9 @@ function example(schema, known, above = []) {
 
 function fieldsOf(operation) {
   const rows = (operation.parameters || []).map((one) => {
-    const input = element("input", { name: one.name, required: one.required || false });
+    const input = element("input", { name: one.name, required: one.required || false, ariaLabel: one.name });
     input.dataset.where = one.in;
-    const label = element("label", {}, element("code", { textContent: one.name }));
-    return element("tr", {}, element("th", {}, label), element("td", {}, input), element("td", { textContent: `${one.in}. ${one.description || ""}` }));
+    return element("tr", {}, element("th", {}, element("code", { textContent: one.name })), element("td", {}, input), element("td", { textContent: `${one.in}. ${one.description || ""}` }));
   });
   return rows.length ? element("table", {}, ...rows) : "";
 }
@@ -67,7 +66,7 @@ async function ask(method, address, body, shown) {
 
 function tryOut(base, path, method, operation, known) {
   const schema = operation.requestBody?.content?.["application/json"]?.schema;
-  const body = schema ? element("textarea", { spellcheck: false, value: JSON.stringify(example(schema, known), null, 2) }) : null;
+  const body = schema ? element("textarea", { spellcheck: false, ariaLabel: "Body", value: JSON.stringify(example(schema, known), null, 2) }) : null;
   const shown = element("pre", { hidden: true });
   const form = element("form", {}, fieldsOf(operation), body || "", element("p", {}, element("button", { textContent: "Send" })), shown);
   form.addEventListener("submit", (event) => {

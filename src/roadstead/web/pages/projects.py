@@ -10,7 +10,7 @@ from roadstead.errors import InUse, InvalidInput, RoadsteadError
 from roadstead.registry.listing import Filter, Match, Sort
 from roadstead.serving.response import Response
 from roadstead.web.call import MISTAKES, Call
-from roadstead.web.entries import asked, shown
+from roadstead.web.entries import entries
 from roadstead.web.project_frame import ProjectFrame, project_frame
 from roadstead.web.routes import Pages
 
@@ -70,8 +70,7 @@ async def show_repositories(call: Call) -> Response:
 async def show_audit(call: Call) -> Response:
     """What happened in it, newest first."""
     frame = await project_frame(call)
-    rows, total = await call.rooms.access.audit.of_project(call.actor, frame.name, asked(call))
-    return call.page("projects/audit.html", frame=frame, **shown(call, rows, total))
+    return call.page("projects/audit.html", frame=frame, **await entries(call, frame.name))
 
 
 @pages.get("/projects/{project}/settings")

@@ -19,7 +19,7 @@ from roadstead.registry.listing import Filter, Match
 from roadstead.registry.rows import Sample
 from roadstead.serving.response import Response
 from roadstead.web.call import MISTAKES, Call
-from roadstead.web.entries import asked, shown
+from roadstead.web.entries import entries
 from roadstead.web.routes import Pages
 
 pages = Pages()
@@ -86,8 +86,7 @@ def picture(samples: Sequence[Sample]) -> Picture:
 @pages.get("/admin/audit")
 async def show_audit(call: Call) -> Response:
     """What happened, the newest first: all of it for administrators."""
-    rows, total = await call.rooms.access.audit.list(call.actor, asked(call))
-    return call.page("admin/audit.html", **shown(call, rows, total))
+    return call.page("admin/audit.html", **await entries(call))
 
 
 # --- configuration

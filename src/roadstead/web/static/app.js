@@ -99,8 +99,9 @@ function follow(part) {
   const address = new URL(part.dataset.live, location);
   const list = document.querySelector("[data-added]");
   let events = null;
+  let ended = false;
   function open() {
-    if (events || document.hidden) return;
+    if (events || ended || document.hidden) return;
     events = new EventSource(address);
     events.addEventListener("message", (event) => draw(part, event.data));
     events.addEventListener("said", (event) => { if (event.data) say(event.data); });
@@ -108,7 +109,7 @@ function follow(part) {
       address.searchParams.set("after", event.lastEventId);
       if (list) add(list, event.data);
     });
-    events.addEventListener("rest", () => { close(); anew(part); });
+    events.addEventListener("rest", () => { ended = true; close(); anew(part); });
     events.addEventListener("error", () => {
       if (events?.readyState === EventSource.CLOSED) { close(); setTimeout(open, 60000); } // it was refused: others follow too much
     });
