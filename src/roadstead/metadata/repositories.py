@@ -180,9 +180,9 @@ def page(connection: Connection, scope: ProjectScope, listing: Listing, project_
     return _complete(connection, rows), total
 
 
-def get(connection: Connection, repository_id: int) -> RepositoryRow | None:
-    """The live repository of that id, also if it holds nothing."""
-    found = _complete(connection, [tuple(row) for row in connection.execute(_ROWS.where(repositories.c.id == repository_id))])
+def get(connection: Connection, repository_id: int, *, counts: bool = True) -> RepositoryRow | None:
+    """The live repository of that id, also if it holds nothing. Without `counts`, `artifacts` is 0: in a large one counting takes long."""
+    found = _complete(connection, [tuple(row) for row in connection.execute(_ROWS.where(repositories.c.id == repository_id))], counts)
     return found[0] if found else None
 
 
@@ -192,15 +192,15 @@ def changed_at(connection: Connection, repository_id: int) -> datetime | None:
     return None if row is None else max(row[0], row[1] or row[0])
 
 
-def _complete(connection: Connection, rows: Sequence[Values]) -> list[RepositoryRow]:
+def _complete(connection: Connection, rows: Sequence[Values], counted: bool = True) -> list[RepositoryRow]:
     """The rows with what is counted, by a query for all of them."""
     ids = [row[0] for row in rows]
-    counts = artifacts.roots(connection, ids)
+    counts = artifacts.roots(connection, ids) if counted else {}
     here = (manifests.c.repository_id.in_(ids), manifests.c.deleted_at.is_(None), manifests.c.derived.is_(False))
     newest = select(manifests.c.repository_id, func.max(manifests.c.pushed_at)).where(*here).group_by(manifests.c.repository_id)
     pushed: dict[int, datetime] = {row[0]: row[1] for row in connection.execute(newest)}
-    counted = ((*row[:7], max(row[7], pushed.get(row[0], row[7])), row[8], counts.get(row[0], 0)) for row in rows)
-    return [RepositoryRow(*values) for values in counted]
+    whole = ((*row[:7], max(row[7], pushed.get(row[0], row[7])), row[8], counts.get(row[0], 0)) for row in rows)
+    return [RepositoryRow(*values) for values in whole]
 
 
 def describe(connection: Connection, repository_id: int, description: str, now: datetime) -> bool:

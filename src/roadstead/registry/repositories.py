@@ -108,10 +108,11 @@ class Repositories:
         scope = policy.visible_projects(actor)
         return await self._database.read(lambda connection: repositories.page(connection, scope, listing, row.id))
 
-    async def get(self, actor: Actor, name: RepositoryName) -> RepositoryRow:
-        """One repository, also if it holds nothing (any more). Raises what `require` raises."""
+    async def get(self, actor: Actor, name: RepositoryName, *, counts: bool = True) -> RepositoryRow:
+        """One repository, also if it holds nothing (any more); without `counts`, which are for who counts its artifacts anyhow, `artifacts`
+        is 0. Raises what `require` raises."""
         repository_id = await self.require(actor, name, Action.SEE)
-        row = await self._database.read(lambda connection: repositories.get(connection, repository_id))
+        row = await self._database.read(lambda connection: repositories.get(connection, repository_id, counts=counts))
         if row is None:
             raise unknown(name)
         return row
@@ -147,7 +148,7 @@ class Repositories:
             await self._database.write(lambda connection: repositories.ensure(connection, place.project_id, name.path, now))
         else:
             repository_id = place.repository_id
-            row = await self._database.read(lambda connection: repositories.get(connection, repository_id))
+            row = await self._database.read(lambda connection: repositories.get(connection, repository_id, counts=counts))
         if row is None or not row.description:
             await self.describe(actor, name, description)
 

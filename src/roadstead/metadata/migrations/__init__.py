@@ -15,7 +15,7 @@ from roadstead.metadata.location import require_local
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0007"
+HEAD = "0008"
 """The newest revision; a test compares it with the scripts."""
 
 _UPGRADE_LOCK = 0x526F_6164  # replicas that start together upgrade one after the other

@@ -102,7 +102,7 @@ async def _delete(call: Call, name: RepositoryName) -> Response:
 
 async def _show_repository(call: Call, name: RepositoryName, error: RoadsteadError | None = None) -> Response:
     frame = await repository_frame(call, name)
-    row = await call.rooms.registry.repositories.get(call.actor, name)
+    row = await call.rooms.registry.repositories.get(call.actor, name, counts=False)
     artifacts, total = await call.rooms.registry.artifacts.page(call.actor, name, call.listing(), accessories=True)
     uploads = await call.rooms.registry.uploads.running(call.actor, name) if frame.may_here(Action.PUSH) else ()
     values: dict[str, Any] = {
