@@ -148,7 +148,7 @@ class Repositories:
             await self._database.write(lambda connection: repositories.ensure(connection, place.project_id, name.path, now))
         else:
             repository_id = place.repository_id
-            row = await self._database.read(lambda connection: repositories.get(connection, repository_id, counts=counts))
+            row = await self._database.read(lambda connection: repositories.get(connection, repository_id, counts=False))
         if row is None or not row.description:
             await self.describe(actor, name, description)
 
