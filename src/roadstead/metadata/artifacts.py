@@ -102,9 +102,6 @@ _LIVE = manifests.c.deleted_at.is_(None)
 _parents = manifests.alias("parents")
 _subjects = manifests.alias("subjects")
 _speakers = manifests.alias("speakers")
-_live_subject = and_(
-    _subjects.c.repository_id == manifests.c.repository_id, _subjects.c.deleted_at.is_(None), _subjects.c.id != manifests.c.id
-)
 
 
 _IS_LIVE_PARENT = text(IS_LIVE_INDEX.replace("deleted_at", "parents.deleted_at").replace("media_type IN", "parents.media_type IN"))
@@ -380,7 +377,7 @@ def untagged_indexes_of(connection: Connection, repository_id: int, digest: Dige
 
 def dependents(connection: Connection, repository_id: int, manifest_id: int, digest: Digest) -> tuple[Named, Named]:
     """What speaks about a manifest, and what it names as an index: id → digest of live manifests of the repository."""
-    speaking = _speaking(repository_id, {manifest_id: digest}).c
+    speaking = _speaking(repository_id, [digest]).c
     about = {row[0]: Digest(row[1]) for row in connection.execute(select(speaking.id, speaking.digest))}
     named = select(manifest_references.c.digest).where(
         manifest_references.c.manifest_id == manifest_id, manifest_references.c.role == "manifest"
@@ -418,21 +415,19 @@ _TYPE = case((and_(manifests.c.derived.is_(True), manifests.c.artifact_type.is_(
 _ACCESSORY = (manifests.c.id, manifests.c.digest, _TYPE, manifests.c.pushed_at, manifests.c.derived)
 
 
-_only_by_tag = manifests.c.subject_digest.is_distinct_from(_subjects.c.digest)
-
-
-def _speaking(repository_id: int, subjects: Mapping[int, Digest]) -> Any:
-    """Everything that speaks about these subjects, as a subquery with one row for each pair."""
-    named = (_subjects.c.id.label("subject_id"), _subjects.c.digest.label("about"))
-    pair = and_(_live_subject, _subjects.c.id.in_(subjects))
+def _speaking(repository_id: int, subjects: Collection[Digest]) -> Any:
+    """Everything that speaks about these live manifests, as a subquery with one row for each pair; `about` is the subject's digest."""
+    # Subjects are not joined from their table: PostgreSQL would rather compare each with every other manifest.
     here = (manifests.c.repository_id == repository_id, _LIVE)
-    by_subject = select(*_ACCESSORY, *named, cast(literal(""), String).label("scheme")).where(
-        *here, manifests.c.subject_digest.in_(subjects.values()), pair, _subjects.c.digest == manifests.c.subject_digest
-    )
-    names = [signature_tag(digest, scheme) for digest in subjects.values() for scheme in SCHEMES]
+    by_subject = select(
+        *_ACCESSORY, cast(manifests.c.subject_digest, String).label("about"), cast(literal(""), String).label("scheme")
+    ).where(*here, manifests.c.subject_digest.in_(subjects), manifests.c.subject_digest != manifests.c.digest)
+    names = [signature_tag(digest, scheme) for digest in subjects for scheme in SCHEMES]
     signing = (tags.c.repository_id == repository_id, tags.c.name.in_(names), tags.c.deleted_at.is_(None))
-    by_tag = select(*_ACCESSORY, *named, _scheme().label("scheme")).where(
-        *signing, manifests.c.id == tags.c.manifest_id, *here, pair, _subjects.c.digest == _signed_digest(), _only_by_tag
+    about = _signed_digest()
+    only_by_tag = (manifests.c.subject_digest.is_distinct_from(about), manifests.c.digest != about)
+    by_tag = select(*_ACCESSORY, about.label("about"), _scheme().label("scheme")).where(
+        *signing, manifests.c.id == tags.c.manifest_id, *here, *only_by_tag
     )
     return by_subject.union_all(by_tag).subquery("speaking")
 
@@ -446,10 +441,10 @@ def accessories(
     connection: Connection, repository_id: int, subject_id: int, subject: Digest, listing: Listing
 ) -> tuple[list[AccessoryRow], int]:
     """A page of what speaks about a manifest, and how much there is. Raises InvalidInput."""
-    speaking = _speaking(repository_id, {subject_id: subject}).c
+    speaking = _speaking(repository_id, [subject]).c
     columns = {"id": speaking.id, "digest": speaking.digest, "artifact_type": speaking.artifact_type, "pushed_at": speaking.pushed_at}
     rows, total = listed(connection, select(*speaking), Fields(columns, speaking.id, (Sort("pushed_at"),)), listing)
-    return [_accessory(row) for row in rows], total
+    return [_accessory(row, {subject: subject_id}) for row in rows], total
 
 
 def accessories_of(
@@ -458,12 +453,13 @@ def accessories_of(
     """By subject, the newest of what speaks about it, at most so many of each, in the order in which they came."""
     if not subjects:
         return {}
-    speaking = _speaking(repository_id, subjects).c
-    rank = func.row_number().over(partition_by=speaking.subject_id, order_by=speaking.id.desc()).label("rank")
+    ids = {digest: one for one, digest in subjects.items()}
+    speaking = _speaking(repository_id, ids).c
+    rank = func.row_number().over(partition_by=speaking.about, order_by=speaking.id.desc()).label("rank")
     ranked = select(*speaking, rank).subquery("ranked")
     found: dict[int, list[AccessoryRow]] = {}
     for row in connection.execute(select(ranked).where(ranked.c.rank <= most).order_by(ranked.c.id)):
-        one = _accessory(tuple(row))
+        one = _accessory(tuple(row), ids)
         found.setdefault(one.subject_id, []).append(one)
     return found
 
@@ -472,13 +468,15 @@ def accessory_counts(connection: Connection, repository_id: int, subjects: Mappi
     """By subject, how much speaks about it; one of which nothing does is left out."""
     if not subjects:
         return {}
-    speaking = _speaking(repository_id, subjects).c
-    counted = select(speaking.subject_id, func.count()).group_by(speaking.subject_id)
-    return {row[0]: row[1] for row in connection.execute(counted)}
+    ids = {digest: one for one, digest in subjects.items()}
+    speaking = _speaking(repository_id, ids).c
+    counted = select(speaking.about, func.count()).group_by(speaking.about)
+    return {ids[Digest(row[0])]: row[1] for row in connection.execute(counted)}
 
 
-def _accessory(row: Values) -> AccessoryRow:
-    return AccessoryRow(row[0], Digest(row[1]), row[2], row[3], bool(row[4]), row[5], Digest(row[6]), row[7])
+def _accessory(row: Values, ids: Mapping[Digest, int]) -> AccessoryRow:
+    about = Digest(row[5])
+    return AccessoryRow(row[0], Digest(row[1]), row[2], row[3], bool(row[4]), ids[about], about, row[6])
 
 
 # --- what goes with a manifest --------------------------------------------------------------------------------------------------------
@@ -504,7 +502,8 @@ def going_with(
     gone: set[int] = set()
     while level and len(gone) < most:
         gone |= level.keys()
-        about = [_accessory(tuple(row)) for row in connection.execute(select(*_speaking(repository_id, level).c).limit(most))]
+        ids = {digest: one for one, digest in level.items()}
+        about = [_accessory(tuple(row), ids) for row in connection.execute(select(*_speaking(repository_id, ids).c).limit(most))]
         named = _unused_parts(connection, repository_id, level, gone, most)
         speaking |= {row.id: row for row in about if row.id not in gone}
         parts |= {row.id: row for row in named if row.id not in gone and row.id not in speaking}
@@ -517,6 +516,8 @@ def _unused_parts(connection: Connection, repository_id: int, indexes: Collectio
     named = select(manifest_references.c.digest).where(
         manifest_references.c.manifest_id.in_(indexes), manifest_references.c.role == "manifest"
     )
+    if connection.execute(named.limit(1)).first() is None:
+        return []
     own = (manifests.c.repository_id == repository_id, _LIVE, manifests.c.derived.is_(False), manifests.c.digest.in_(named))
     lonely = (~_tagged([repository_id]), ~_named_by_index([repository_id], gone))
     columns = (manifests.c.id, manifests.c.digest, manifests.c.media_type, manifests.c.artifact_type)
