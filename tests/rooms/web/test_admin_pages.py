@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from datetime import timedelta
 from typing import Any
@@ -13,15 +14,18 @@ from roadstead.access.access import Access
 from roadstead.access.actor import Actor, Level
 from roadstead.access.configuration import Values
 from roadstead.access.source_settings import LdapSettings, OidcSettings, kind_of
-from roadstead.errors import NotFound, Unauthenticated
+from roadstead.errors import NotFound, Unauthenticated, Unavailable
 from roadstead.metadata import audit
 from roadstead.metadata.audit import NewAudit
 from roadstead.metadata.database import Database
 from roadstead.registry.registry import Registry
+from roadstead.serving.front import PlainDoor
 from roadstead.upkeep.growth import KEPT, measure
+from roadstead.web.door import WebDoor
 from roadstead.web.pages.sources import FIELDS
 from roadstead.web.pages.system import SAID, picture
-from tests.rooms.web.conftest import Visit
+from roadstead.web.rooms import Rooms
+from tests.rooms.web.conftest import Browser, Visit
 from tests.support.factories import APP, BEGINNING, ManualClock, image, push_image
 from tests.support.slapd import READER, READER_SECRET, Slapd
 
@@ -424,6 +428,26 @@ async def test_the_configuration_is_changed_whole_or_not_at_all(visit: Visit, ac
     assert (await browser.post(address, {**form, "project_creation_restriction": "everyone"})).location == address
     changed = await access.configuration.get(admin)
     assert (changed.session_lifetime, changed.project_creation_restriction, changed.session_timeout) == (99, "everyone", 60)
+
+
+async def test_health_says_what_fails_and_what_hangs(rooms: Rooms, access: Access, admin: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fails() -> None:
+        raise Unavailable("The store is on fire.")
+
+    async def hangs() -> None:
+        await asyncio.Event().wait()
+
+    async def answers() -> None:
+        pass
+
+    monkeypatch.setattr("roadstead.web.pages.system._CHECK_SECONDS", 0.01)
+    wired = msgspec.structs.replace(rooms, checks={"store": fails, "database": hangs, "cache": answers})
+    browser = Browser(WebDoor(wired, PlainDoor(access.accounts)), access, admin)
+    shown = await browser.get("/admin/health")
+    assert shown.status == 200
+    assert "store fails The store is on fire." in shown.text
+    assert "database fails It has not answered within 0.01 seconds." in shown.text
+    assert "cache answers" in shown.text
 
 
 async def test_health_says_what_waits_and_whom_to_ask(visit: Visit, admin: Actor) -> None:
