@@ -7,7 +7,6 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import httpx2
 import pytest
@@ -15,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from playwright.sync_api import Browser, Page, expect
 
 from roadstead.oci import media_type
+from roadstead.web.pages import MODULES
 from tests.protocols.http.exchange import push_blob
 from tests.support.browser import WINDOWS, chromium, log_in, picture, require_accessible
 from tests.support.factories import Image, image, index
@@ -67,7 +67,26 @@ PAGES = {
     "keys": "/profile/keys",
     "sessions": "/profile/sessions",
     "password": "/profile/password",
+    # What a page looks like with something in it, or asked for otherwise.
+    "members-of-paths": "/projects/climate/members?of=paths",
+    "nothing-found": "/search?q=zzzz",
+    "found-by-needs": "/search?q=cuda%3A12",
+    "cluster-change": "/admin/clusters?change=kestrel",
+    "running-jobs": "/admin/jobs?state=running",
+    "project-jobs": "/projects/climate/jobs",
+    "project-job": "/projects/climate/jobs/{job}",
+    "group": "/admin/groups/1",
+    "source": "/admin/sources/site",
+    "credentials": "/admin/users/1/credentials",
+    "long-log": "/admin/audit?who=admin",
+    "trust": "/trust",
+    "devcenter": "/devcenter",
 }
+UNSEEN = {"/admin", "/auth/tokens", "/login"}
+"""Addresses that lead to another page, and the login, which is looked at before there is a session."""
+
+PARTS = ("/live", "/-/uploads", "/-/conversions", "/-/needs")
+"""How the addresses of parts of pages end."""
 
 
 ROLES = {"project-admin": 1, "developer": 2, "guest": 3, "maintainer": 4, "limited-guest": 5}
@@ -99,8 +118,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RoadsteadServer
     with RoadsteadServer(tmp_path_factory.mktemp("pages") / "data") as server:
         with server.http() as http:
             fill(http)
+            furnish(http)
         grow(server)
         yield server
+
+
+@pytest.fixture(scope="module")
+def job(server: RoadsteadServer) -> int:
+    """The number of one that runs."""
+    return run_job(server)
 
 
 def fill(http: httpx2.Client) -> None:
@@ -170,6 +196,47 @@ def push(http: httpx2.Client, name: str, pushed: Image, *tags: str) -> None:
     for reference in tags or (str(pushed.digest),):
         answer = http.put(f"/v2/{name}/manifests/{reference}", content=pushed.content, headers={"content-type": pushed.media_type})
         assert answer.status_code == 201, answer.text
+
+
+def furnish(http: httpx2.Client) -> None:
+    """A row for the lists that begin empty."""
+    assert http.post("/api/v2.0/usergroups", json={"group_name": "modellers", "group_type": 2}).status_code in (201, 400)
+    settings = {"kind": "ldap", "url": "ldaps://127.0.0.1:9", "base_dn": "dc=example,dc=org", "timeout_seconds": 1}
+    assert http.post("/api/v2.0/sources", json={"name": "site", "settings": settings}).status_code == 201
+    path = {"role_id": 2, "member_user": {"username": "ada"}, "path": "tools/*"}
+    http.post("/api/v2.0/projects/climate/members", json=path)
+
+
+def run_job(server: RoadsteadServer) -> int:
+    """One of the project that is half done, with a log; its number."""
+    now = int(time.time() * 10**6)
+    with closing(sqlite3.connect(server.data / "roadstead.sqlite", timeout=30)) as database:
+        (project,) = database.execute("SELECT id FROM projects WHERE name = 'climate'").fetchone()
+        row = {
+            "kind": "rehearse",
+            "project_id": project,
+            "lane": project,
+            "payload": "null",
+            "priority": 0,
+            "state": "running",
+            "attempt": 1,
+        }
+        row |= {
+            "failures": 0,
+            "max_attempts": 3,
+            "worker": "elsewhere",
+            "lease_until": now + 3600 * 10**6,
+            "fraction": 0.5,
+            "doing": "halfway",
+        }
+        row |= {"run_after": now, "created_at": now, "started_at": now}
+        places = ", ".join("?" * len(row))
+        number = database.execute(f"INSERT INTO jobs ({', '.join(row)}) VALUES ({places})", tuple(row.values())).lastrowid
+        lines = [(number, 1, now, f"line {one} of what it says") for one in range(130)]
+        database.executemany("INSERT INTO job_log (job_id, attempt, at, line) VALUES (?, ?, ?, ?)", lines)
+        database.commit()
+    assert number is not None
+    return number
 
 
 def grow(server: RoadsteadServer) -> None:
@@ -262,25 +329,115 @@ def test_a_robots_secret_is_shown_in_the_window_that_made_it(server: RoadsteadSe
 
 
 @pytest.mark.parametrize("window", WINDOWS)
-def test_every_page_can_be_used_by_everybody(server: RoadsteadServer, browser: Browser, window: str, tmp_path: Path) -> None:
+def test_every_page_can_be_used_by_everybody(server: RoadsteadServer, browser: Browser, job: int, window: str) -> None:
     page = visitor(browser, server, window)
     page.goto("/login")
     picture(page, f"login-{window}")
     require_accessible(page)
     log_in(page, server.url, "admin", server.admin_password)
     for name, path in PAGES.items():
-        page.goto(path)
-        closed = page.locator("details.fold:not([open]) > summary")
-        while closed.count():
-            closed.first.click()
-        picture(page, f"{name}-{window}")
-        require_accessible(page)
+        page.goto(path.format(job=job))
+        look(page, f"{name}-{window}")
+    page.goto("/admin/users")
+    page.evaluate("document.querySelectorAll('form').forEach(form => { form.noValidate = true; })")
+    page.locator("details.fold > summary").first.click()
+    page.get_by_role("button", name="Make the account").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    look(page, f"form-error-{window}")
+    page.goto("/profile")
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="secret", exact=False).last.click()
+    expect(page.get_by_label("Secret", exact=True)).to_be_visible()
+    look(page, f"cli-secret-{window}")
+    page.goto("/profile/tokens")
+    if not page.get_by_label("Name", exact=True).is_visible():
+        page.get_by_text("New token").click()
+    page.get_by_label("Name", exact=True).fill(f"laptop-{window}")
+    page.get_by_label("Only in these").fill("climate")
+    page.get_by_role("button", name="Make the token").click()
+    look(page, f"token-secret-{window}")
+    page.goto("/profile/tokens")
+    expect(page.get_by_role("row", name=f"laptop-{window}")).to_contain_text("only in climate")
+    look(page, f"tokens-with-rows-{window}")
 
 
 def open_all(page: Page) -> None:
-    closed = page.locator("details.fold:not([open]) > summary")
+    """Open what can be opened."""
+    closed = page.locator("details.fold:not([open]) > summary:visible")
     while closed.count():
         closed.first.click()
+
+
+def look(page: Page, name: str) -> None:
+    """Open what can be opened, keep a picture, and fail where not everybody could use it."""
+    open_all(page)
+    picture(page, name)
+    require_accessible(page)
+
+
+def test_every_page_is_looked_at() -> None:
+    """A new page comes with an entry in PAGES."""
+    seen = [path.format(job=1).partition("?")[0] for path in PAGES.values()]
+    routes = [route for module in MODULES for route in module.routes.values() if "GET" in route.handlers]
+    pages = [route for route in routes if route.template not in UNSEEN and not route.template.endswith(PARTS)]
+    assert [route.template for route in pages if not any(route.pattern.fullmatch(path) for path in seen)] == []
+
+
+def test_every_page_is_read_without_scripts(server: RoadsteadServer, browser: Browser, job: int) -> None:
+    page = visitor(browser, server, "light", scripts=False)
+    log_in(page, server.url, "admin", server.admin_password)
+    for name, path in PAGES.items():
+        if name == "devcenter":
+            continue  # it needs scripts, and says so
+        page.goto(path.format(job=job))
+        heading = page.get_by_role("main").get_by_role("heading", level=1)
+        assert heading.count() == 1 or name == "home", name
+        assert len(page.get_by_role("main").inner_text()) > 60, name
+
+
+def test_all_is_done_by_the_keyboard(server: RoadsteadServer, browser: Browser) -> None:
+    """From the login to a command that is copied; what has the focus can be seen."""
+    page = visitor(browser, server, "light")
+    page.goto("/login")
+    page.keyboard.type("ada")  # the field has the focus
+    page.keyboard.press("Tab")
+    page.keyboard.type("Analytical-Engine-1")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"{server.url}/")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    press_until(page, "Tab", "details.menu > summary", shift=True)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("link", name="Access tokens")).to_be_visible()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("link", name="Access tokens")).to_be_hidden()
+    expect(page.locator("details.menu > summary")).to_be_focused()
+    page.keyboard.press("/")
+    page.keyboard.type("wrf")
+    hit = 'a[href^="/repositories/climate/wrf"]'
+    expect(page.get_by_role("list", name="What was found").locator(hit).first).to_be_visible()
+    press_until(page, "Tab", hit)
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/repositories/climate/wrf*")
+    if page.url.endswith("/climate/wrf"):
+        press_until(page, "Tab", 'a[href="/repositories/climate/wrf:latest"]')
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/climate/wrf:latest")
+    press_until(page, "Tab", "[data-copy]")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status").last).to_contain_text("Copied")
+    assert "pull" in page.evaluate("navigator.clipboard.readText()")
+
+
+def press_until(page: Page, key: str, selector: str, *, shift: bool = False) -> None:
+    """Go on from one thing to the next until that has the focus."""
+    for _ in range(80):
+        page.keyboard.press(f"Shift+{key}" if shift else key)
+        if page.evaluate("selector => document.activeElement.matches(selector)", selector):
+            return
+    raise AssertionError(f"{selector} is not reached by {key}")
 
 
 @pytest.mark.parametrize("role", ROLES)
