@@ -6,21 +6,17 @@ that of the slowest.
 
 from __future__ import annotations
 
-import asyncio
 import json
-import subprocess
 import time
 from base64 import b64encode
-from pathlib import Path
 from statistics import median
 from typing import Final
-from urllib.parse import urlencode
 
 from bench.client import Connection, expect
+from bench.large_site import fill, session
 from bench.results import Row
 from bench.rounds import Arena, interleave, settle
-from bench.servers import ROADSTEAD, Server
-from roadstead.metadata.database import open_database
+from bench.servers import Server
 from tests.support import many
 
 _SECONDS: Final = 0.1
@@ -68,7 +64,7 @@ _OTHERS: Final = ("/", "/projects", "/search?q=app-04")
 def measure(arena: Arena) -> list[Row]:
     """The slowest page of those that people open most."""
     arena.announce(f"  filling with {many.REPOSITORIES:,} repositories")
-    _fill(arena.directory / "subject" / "data")
+    fill(arena.directory / "subject" / "data")
     with arena.start_subject() as server:
         cookies = _log_in(server)
         settle(arena.directory)
@@ -77,39 +73,18 @@ def measure(arena: Arena) -> list[Row]:
     return [Row(f"slowest page over {many.REPOSITORIES:,} repositories", "s", found["page"], below=_SECONDS)]
 
 
-def _fill(data: Path) -> None:
-    data.mkdir(parents=True)
-    subprocess.run([ROADSTEAD, "db", "upgrade", "--data", str(data)], check=True, capture_output=True)
-    asyncio.run(_write(f"sqlite:///{data / 'roadstead.sqlite'}"))
-
-
-async def _write(url: str) -> None:
-    database = await open_database(url)
-    try:
-        await database.write(many.fill)
-    finally:
-        await database.close()
-
-
 def _log_in(server: Server) -> dict[str, str]:
     """The Cookie headers of browsers that have logged in by the form: the administrator's, and that of the member of many projects."""
     assert server.address.credentials is not None
     name, _, password = server.address.credentials.partition(":")
     with Connection(server.address) as connection:
-        administrator = _session(connection, name, password)
+        administrator = session(connection, name, password)
         # The member's account came without a password.
         basic = b64encode(server.address.credentials.encode()).decode()
         headers = ["Content-Type: application/json", f"Authorization: Basic {basic}"]
         change = json.dumps({"new_password": _PASSWORD}).encode()
         expect(connection.request("PUT", f"/api/v2.0/users/{many.MEMBER}/password", headers, change), 200, "password of the member")
-        return {"administrator": administrator, "member": _session(connection, "member", _PASSWORD), "nobody": "X-Nobody: 1"}
-
-
-def _session(connection: Connection, name: str, password: str) -> str:
-    headers = ["Content-Type: application/x-www-form-urlencoded", "Accept: text/html", "Sec-Fetch-Site: same-origin"]
-    form = urlencode({"name": name, "password": password}).encode()
-    answer = expect(connection.request("POST", "/login", headers, form), 303, f"login of {name} by the form")
-    return f"Cookie: {answer.headers['set-cookie'].partition(';')[0]}"
+        return {"administrator": administrator, "member": session(connection, "member", _PASSWORD), "nobody": "X-Nobody: 1"}
 
 
 def _times(server: Server, cookies: dict[str, str]) -> dict[str, float]:
