@@ -196,10 +196,10 @@ def _complete(connection: Connection, rows: Sequence[Values], counted: bool = Tr
     """The rows with what is counted, by a query for all of them."""
     ids = [row[0] for row in rows]
     counts = artifacts.roots(connection, ids) if counted else {}
-    here = (manifests.c.repository_id.in_(ids), manifests.c.deleted_at.is_(None), manifests.c.derived.is_(False))
-    newest = select(manifests.c.repository_id, func.max(manifests.c.pushed_at)).where(*here).group_by(manifests.c.repository_id)
-    pushed: dict[int, datetime] = {row[0]: row[1] for row in connection.execute(newest)}
-    whole = ((*row[:7], max(row[7], pushed.get(row[0], row[7])), row[8], counts.get(row[0], 0)) for row in rows)
+    # One look into an index for each, where a maximum by groups would read all that they hold.
+    newest = select(repositories.c.id, _LAST_PUSH).where(repositories.c.id.in_(ids))
+    pushed: dict[int, datetime | None] = {row[0]: row[1] for row in connection.execute(newest)}
+    whole = ((*row[:7], max(row[7], pushed[row[0]] or row[7]), row[8], counts.get(row[0], 0)) for row in rows)
     return [RepositoryRow(*values) for values in whole]
 
 

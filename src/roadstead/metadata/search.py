@@ -54,6 +54,8 @@ from roadstead.oci.digest import Digest
 from roadstead.oci.reference import RepositoryName, TagName
 
 _DIGEST: Final = re.compile(r"(?:(sha256|sha512)[:-])?([0-9a-f]{6,128})")
+_IN_TAGS: Final = re.compile(r"[\w.-]*", re.ASCII)
+"""A part of a tag (distribution-spec, "Pulling manifests"). What has other characters is in none, and there are many to be read."""
 _EXACT, _PREFIX, _PART, _SAID = range(4)
 _KINDS: Final = ("project", "repository", "tag", "digest", "label")
 _FURTHEST: Final = 1000
@@ -114,11 +116,11 @@ def find(connection: Connection, scope: ProjectScope, text: str, page: Page) -> 
 
 
 def _of_all_kinds(connection: Connection, seen: Subquery, scope: ProjectScope, text: str) -> list[Select[Any]]:
-    kinds = [_projects(scope, text), _repositories(seen, text), _tags(seen, text)]
+    kinds = [_projects(scope, text), _repositories(seen, text)]
+    if _IN_TAGS.fullmatch(text.rpartition(":")[2]):
+        kinds.append(_tags(seen, text))
     if len(text) >= _SHORTEST_IN_LABELS:
-        kinds.append(_image_labels(connection, seen, text))
-        if (labels := _sif_labels(connection, seen, text)) is not None:
-            kinds.append(labels)
+        kinds += [labels for of in (_image_labels, _sif_labels) if (labels := of(connection, seen, text)) is not None]
     if digest := _DIGEST.fullmatch(text.lower()):
         prefixes = [f"{algorithm}:{digest[2]}" for algorithm in ([digest[1]] if digest[1] else ["sha256", "sha512"])]
         kinds += [_manifests(seen, prefixes), _files(seen, prefixes)]
@@ -196,7 +198,15 @@ def _tags(seen: Subquery, text: str) -> Select[Any]:
     name: ColumnElement[str] = seen.c.name + ":" + tags.c.name if ":" in text else tags.c.name
     row = _row(_rank(text, name), "tag", seen.c.project, seen.c.path, tags.c.name, manifests.c.digest)
     joined = row.join_from(seen, tags, tags.c.repository_id == seen.c.id).join(manifests, manifests.c.id == tags.c.manifest_id)
-    return joined.where(tags.c.deleted_at.is_(None), name.icontains(text, autoescape=True))
+    return joined.where(tags.c.deleted_at.is_(None), *_fits_reference(seen, text))
+
+
+def _fits_reference(seen: Subquery, text: str) -> list[ColumnElement[bool]]:
+    """Neither name has a colon, so what is before one ends that of a repository, which spares the reading of all others' tags."""
+    before, colon, behind = text.partition(":")
+    if not colon:
+        return [tags.c.name.icontains(text, autoescape=True)]
+    return [seen.c.name.iendswith(before, autoescape=True), tags.c.name.istartswith(behind, autoescape=True)]
 
 
 def _begins(digest: ColumnElement[str], prefixes: list[str]) -> ColumnElement[bool]:
@@ -252,17 +262,22 @@ def _sif_labels(connection: Connection, seen: Subquery, text: str) -> Select[Any
     )
 
 
-def _image_labels(connection: Connection, seen: Subquery, text: str) -> Select[Any]:
-    """By the labels of images and the annotations of their manifests, as far as they are kept with their facts.
+def _image_labels(connection: Connection, seen: Subquery, text: str) -> Select[Any] | None:
+    """By the labels of images and the annotations of their manifests, as far as they are kept with their facts; None where none has such.
 
     Of a word that many have, the newest images: all of them would have to be read to be put in order.
     """
     facts = image_facts.c.facts
+    # As with SIFs: what few say is looked for before the many repositories.
+    fitting = select(image_facts.c.manifest_id).where(_may_be_folded(facts, text)).limit(_FEW + 1)
+    few = [row[0] for row in connection.execute(fitting)]
+    if not few:
+        return None
     newest = (
         select(image_facts.c.manifest_id, seen.c.project, seen.c.path, manifests.c.digest, facts)
         .join_from(image_facts, manifests, manifests.c.id == image_facts.c.manifest_id)
         .join(seen, seen.c.id == manifests.c.repository_id)
-        .where(_may_be_folded(facts, text), manifests.c.deleted_at.is_(None))
+        .where(image_facts.c.manifest_id.in_(few) if len(few) <= _FEW else _may_be_folded(facts, text), manifests.c.deleted_at.is_(None))
         .order_by(image_facts.c.manifest_id.desc())
         .limit(_NEWEST)
         .cte("labelled")

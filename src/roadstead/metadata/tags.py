@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import ColumnElement, Connection, bindparam, exists, func, literal, select, update
 
-from roadstead.metadata.listing import Fields, Listing, Sort, listed
+from roadstead.metadata.listing import Fields, Filter, Listing, Sort, listed, matches
 from roadstead.metadata.schema import accounts, manifests, tag_history, tags
 from roadstead.metadata.statements import Prepared, insert_new
 from roadstead.oci.digest import Digest
@@ -102,11 +102,19 @@ class TaggedRow(msgspec.Struct, frozen=True):
 
 def page_of_repository(connection: Connection, repository_id: int, listing: Listing) -> tuple[list[TaggedRow], int]:
     """A page of a repository's live tags, and how many there are; it can be filtered by `digest` too. Raises InvalidInput."""
+
+    def of_digest(asked: Filter) -> ColumnElement[bool]:
+        wanted = (manifests.c.repository_id == repository_id, matches(manifests.c.digest, asked))
+        return tags.c.manifest_id.in_(select(manifests.c.id).where(*wanted))
+
+    # The page is found in the tags alone: their manifests are not read for those that are on other pages.
+    live = select(tags.c.id).where(tags.c.repository_id == repository_id, tags.c.deleted_at.is_(None))
+    found, total = listed(connection, live, msgspec.structs.replace(_FIELDS, conditions={"digest": of_digest}), listing)
+    ids = [row[0] for row in found]
     pointing = (manifests.c.digest, manifests.c.media_type, manifests.c.artifact_type)
-    joined = select(*_DETAIL, *pointing).join_from(tags, manifests, manifests.c.id == tags.c.manifest_id)
-    fields = msgspec.structs.replace(_FIELDS, columns={**_FIELDS.columns, "digest": manifests.c.digest})
-    rows, total = listed(connection, joined.where(tags.c.repository_id == repository_id, tags.c.deleted_at.is_(None)), fields, listing)
-    return [TaggedRow(TagDetail(*row[:7]), Digest(row[7]), row[8], row[9]) for row in rows], total
+    joined = select(*_DETAIL, *pointing).join_from(tags, manifests, manifests.c.id == tags.c.manifest_id).where(tags.c.id.in_(ids))
+    rows = {row[0]: TaggedRow(TagDetail(*row[:7]), Digest(row[7]), row[8], row[9]) for row in connection.execute(joined)}
+    return [rows[one] for one in ids if one in rows], total
 
 
 def counts(connection: Connection, manifest_ids: Collection[int]) -> dict[int, int]:
