@@ -11,6 +11,9 @@ from roadstead.oci.descriptor import Descriptor
 from roadstead.oci.manifest import Manifest
 from roadstead.oci.reference import TagName
 
+_LAYERS: Final = ("application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs.")
+"""How the types of layers begin, with whatever is done to their bytes."""
+
 
 class Form(StrEnum):
     """What an image is, or is to be made into."""
@@ -38,7 +41,11 @@ def form_of(manifest: Manifest) -> Form | None:
         return None
     if any(layer.media_type in types.SIF_LAYER_TYPES for layer in manifest.layers):
         return Form.SIF
-    return Form.OCI if manifest.config.media_type in (types.OCI_CONFIG, types.DOCKER_CONFIG) else None
+    if manifest.config.media_type not in (types.OCI_CONFIG, types.DOCKER_CONFIG):
+        return None
+    # Signatures of cosign's older form, and what BuildKit attests, have the configuration of an image, and nothing of one below it.
+    there = not manifest.layers or any(layer.media_type.startswith(_LAYERS) for layer in manifest.layers)
+    return Form.OCI if there else None
 
 
 # --- platforms ------------------------------------------------------------------------------------------------------------------

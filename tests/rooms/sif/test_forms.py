@@ -36,7 +36,10 @@ def test_a_virtual_tag_is_a_tag_with_a_suffix(tag: str, meant: tuple[str, Form] 
         (types.SIF_LAYER, types.SIF_CONFIG, Form.SIF),
         (types.SIF_LAYER_MISSPELT, types.OCI_CONFIG, Form.SIF),
         (types.SIF_LAYER, types.OCI_EMPTY, Form.SIF),
+        (f"{types.OCI_LAYER_GZIP}+encrypted", types.OCI_CONFIG, Form.OCI),
         ("application/gzip", types.OCI_EMPTY, None),
+        ("application/vnd.dev.cosign.simplesigning.v1+json", types.OCI_CONFIG, None),
+        ("application/vnd.in-toto+json", types.OCI_CONFIG, None),
     ],
 )
 def test_what_an_image_is_its_layers_say_first(layer_type: str, config_type: str, form: Form | None) -> None:
