@@ -59,11 +59,13 @@ class Server(msgspec.Struct, frozen=True):
 
 
 class Known(msgspec.Struct, frozen=True):
-    """What else is known of an artifact: the SIF that was made of an image, the file of a SIF, the version of a chart."""
+    """What else is known: the SIF that was made of an image, or the image of a SIF; the file of a SIF; the version of a chart; whether
+    the reader is nobody."""
 
     converted: Digest | None = None
     file: Digest | None = None
     version: str | None = None
+    anonymous: bool = False
 
 
 def commands(
@@ -95,15 +97,20 @@ class _At(msgspec.Struct, frozen=True):
         return f"{self.server.host}/{self.name}{'@' if isinstance(self.reference, Digest) else ':'}{self.reference}"
 
     @property
+    def is_there(self) -> bool:
+        """Whether everybody who may pull gets the other form."""
+        return self.known.converted is not None or self.project.conversion_policy.anonymous
+
+    @property
     def converts(self) -> bool:
-        return self.project.conversion_policy.when != "off"
+        """Whether the reader gets the other form: who is nobody may have nothing converted."""
+        return self.project.conversion_policy.when != "off" and (self.is_there or not self.known.anonymous)
 
     def image_by_tag(self) -> list[Command]:
         found = self._docker()
         if self.converts:
             found.append(Command(_ONCE, f"apptainer pull {self.server.plain}oras://{self.where}.sif"))
-        there = self.known.converted is not None or self.project.conversion_policy.anonymous
-        library = self._library(str(self.reference), is_there=there) if self.converts else []
+        library = self._library(str(self.reference), is_there=self.is_there) if self.converts else []
         return [*found, self._here(), *library]
 
     def image_by_digest(self) -> list[Command]:

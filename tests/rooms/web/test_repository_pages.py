@@ -51,7 +51,8 @@ async def test_an_artifact_gives_the_commands_for_this_host(visit: Visit, regist
     shown = await visit().get("/repositories/library/app:latest")
     where = "registry.example:5000/library/app"
     assert f"docker pull {where}:latest" in shown.commands()
-    assert f"apptainer pull --no-https oras://{where}:latest.sif" in shown.commands()
+    assert not [one for one in shown.commands() if "oras://" in one]  # which is for who may have it converted
+    assert f"apptainer pull --no-https oras://{where}:latest.sif" in (await visit(admin).get("/repositories/library/app:latest")).commands()
     assert f"docker pull {where}@{ONE.digest}" in shown.commands()
     assert "PATH=/bin" in shown.text
     assert "<b>Ada</b>" not in shown.html
@@ -237,6 +238,10 @@ async def test_commands_are_only_those_that_work(registry: Registry, admin: Acto
         "apptainer pull --library https://lab.example library://library/app:1",
     ]
     assert "apptainer pull library://library/app:1" in texts(safe, APP, "IMAGE")  # who has it converted must say who they are
+    nobody = Known(anonymous=True)
+    assert len(texts(safe, APP, "IMAGE", known=nobody)) == len(["docker", "podman", "apptainer"])
+    assert not [text for text in texts(safe, APP, SIF, known=nobody) if "apptainer" not in text]
+    assert "podman pull lab.example/library/app:1.oci" in texts(safe, APP, SIF, known=Known(converted=digest, anonymous=True))
     made = Known(converted=digest)
     assert "apptainer pull --library https://lab.example library://library/app:1" in texts(safe, APP, "IMAGE", known=made)
     assert f"apptainer pull oras://lab.example/library/app@{digest}" in texts(safe, APP, "IMAGE", digest, known=made)

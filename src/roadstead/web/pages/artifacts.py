@@ -14,7 +14,6 @@ from roadstead.oci.manifest import parse_manifest
 from roadstead.oci.reference import Reference, RepositoryName, TagName
 from roadstead.registry.artifacts import Artifact
 from roadstead.serving.response import Response
-from roadstead.sif.forms import Form
 from roadstead.sif.shown import CONVERTED, ShownConversion
 from roadstead.web.call import Call
 from roadstead.web.commands import Known, Server, commands
@@ -118,9 +117,9 @@ def _commands(
     server, kind = Server.of(call.request.base_url), artifact.kind if is_image(artifact) or artifact.kind == "CHART" else ""
     if values["kind"] == "Signature":
         return {"by_tag": [], "by_digest": []}
-    converted = (one.digest for one in values["conversions"] if one.form == Form.SIF and one.state == CONVERTED)
+    converted = (one.digest for one in values["conversions"] if one.state == CONVERTED)
     version = (artifact.attributes or {}).get("version")
-    known = Known(next(converted, None), values["file"], version if isinstance(version, str) else None)
+    known = Known(next(converted, None), values["file"], version if isinstance(version, str) else None, call.actor.anonymous)
     tag = reference if not isinstance(reference, Digest) else next((one.name for one in artifact.tags), None)
     by_tag = [] if tag is None else commands(server, frame.row, name, tag, kind, known)
     return {"by_tag": by_tag, "by_digest": commands(server, frame.row, name, artifact.digest, kind, known)}
