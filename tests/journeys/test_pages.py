@@ -12,6 +12,7 @@ import httpx2
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from playwright.sync_api import Browser, Page, expect
+from pysequoia import ArmorKind, armor
 
 from roadstead.oci import media_type
 from roadstead.web.pages import MODULES
@@ -19,6 +20,7 @@ from tests.protocols.http.exchange import push_blob
 from tests.support.browser import WINDOWS, chromium, log_in, picture, require_accessible
 from tests.support.factories import Image, image, index
 from tests.support.image_signatures import cosign_old, cosign_tag
+from tests.support.openpgp import HandMade
 from tests.support.server import RoadsteadServer
 from tests.support.sifs import sif, sif_artifact
 
@@ -81,6 +83,7 @@ PAGES = {
     "long-log": "/admin/audit?who=admin",
     "trust": "/trust",
     "devcenter": "/devcenter",
+    "not-so": "/logout",
 }
 UNSEEN = {"/admin", "/auth/tokens", "/login"}
 """Addresses that lead to another page, and the login, which is looked at before there is a session."""
@@ -203,6 +206,8 @@ def furnish(http: httpx2.Client) -> None:
     assert http.post("/api/v2.0/usergroups", json={"group_name": "modellers", "group_type": 2}).status_code in (201, 400)
     settings = {"kind": "ldap", "url": "ldaps://127.0.0.1:9", "base_dn": "dc=example,dc=org", "timeout_seconds": 1}
     assert http.post("/api/v2.0/sources", json={"name": "site", "settings": settings}).status_code == 201
+    key = armor(HandMade().certificate("Releases <releases@lab.example>"), ArmorKind.PublicKey)
+    assert http.post("/pks/add", data={"keytext": key}).status_code == 200
     path = {"role_id": 2, "member_user": {"username": "ada"}, "path": "tools/*"}
     http.post("/api/v2.0/projects/climate/members", json=path)
 
@@ -338,6 +343,10 @@ def test_every_page_can_be_used_by_everybody(server: RoadsteadServer, browser: B
     for name, path in PAGES.items():
         page.goto(path.format(job=job))
         look(page, f"{name}-{window}")
+        if name == "keys":
+            expect(page.get_by_role("row", name="releases@lab.example")).to_be_visible()
+        if name == "not-so":
+            expect(page.get_by_role("heading", level=1)).to_be_visible()
     page.goto("/admin/users")
     page.evaluate("document.querySelectorAll('form').forEach(form => { form.noValidate = true; })")
     page.locator("details.fold > summary").first.click()
