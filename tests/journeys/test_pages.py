@@ -102,7 +102,7 @@ MAY = {
     "maintainer": {"Describe this repository", "Delete this repository"},
     "project-admin": {"Describe this repository", "Delete this repository"},
 }
-SEEN_BY_MEMBERS = ("home", "projects", "project", "repository", "tags", "history", "artifact", "sif", "index", "signed", "chart", "profile")
+SEEN_BY_MEMBERS = ("home", "project", "repository", "tags", "artifact", "sif")
 SEEN_BY_ALL = {
     "home": "/",
     "search": "/search?q=hello",
