@@ -494,7 +494,7 @@ def test_one_tag_is_deleted_by_what_the_page_says(server: RoadsteadServer, brows
     expect(page.get_by_role("link", name="latest", exact=True)).to_have_count(0)
 
 
-def test_what_is_being_typed_outlives_the_end_of_an_upload(server: RoadsteadServer, browser: Browser) -> None:
+def test_what_is_being_typed_outlives_the_end_of_a_push(server: RoadsteadServer, browser: Browser) -> None:
     page = visitor(browser, server, "light")
     log_in(page, server.url, "admin", server.admin_password)
     with server.http() as http:
@@ -504,6 +504,6 @@ def test_what_is_being_typed_outlives_the_end_of_an_upload(server: RoadsteadServ
         expect(page.get_by_text("Being pushed now")).to_be_visible()
         page.get_by_text("Describe this repository").click()
         page.get_by_label("Description", exact=True).fill("Half a sen")
-        http.delete(upload.partition("?")[0]).raise_for_status()
+        push(http, "climate/wrf", simple(5), "2026.2")
         expect(page.get_by_text("Load the page anew")).to_be_visible()
     expect(page.get_by_label("Description", exact=True)).to_have_value("Half a sen")

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 PROGRAM = Path(sys.executable).with_name("roadstead")
+INTERRUPTIBLE = ("env", "--default-signal=INT")
+"""Before a command that is broken off with Ctrl-C: a shell that runs the tests in its background ignores that signal, and so would that."""
 
 
 class User:

@@ -23,6 +23,7 @@ from roadstead.sif.convert import Conversion, Source, convert
 from roadstead.sif.on_disk import default_platform
 from tests.rooms.cli.test_commands import PROGRAM, require_clear_failure, run
 from tests.rooms.sif.archives import archive, entry, folder, symlink
+from tests.support.user import INTERRUPTIBLE
 
 LAYER = archive([folder("bin"), entry("bin/tool", b"#!/bin/sh\n" * 5000, mode=0o755), symlink("t", "bin/tool")])
 STORED = igzip.compress(LAYER)
@@ -225,7 +226,7 @@ def test_what_is_broken_off_leaves_nothing(tmp_path: Path, sign: signal.Signals,
     config = json.dumps({"architecture": "amd64", "rootfs": {"diff_ids": [str(Digest.of(big))]}}).encode()
     told = [{"Config": "c", "Layers": ["l"]}]
     write_archive(tmp_path / "image.tar", {"c": config, "l": big, "manifest.json": json.dumps(told).encode()})
-    with subprocess.Popen([PROGRAM, "convert", "image.tar"], cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([*INTERRUPTIBLE, PROGRAM, "convert", "image.tar"], cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         assert "Reading 1 of 1" in process.stderr.readline()
         process.send_signal(sign)

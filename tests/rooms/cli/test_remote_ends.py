@@ -19,7 +19,7 @@ from tests.support.clients.images import GZIP, assemble, tar, write_layout
 from tests.support.origin import Answered, Origin
 from tests.support.server import RoadsteadServer, free_port
 from tests.support.sifs import sif
-from tests.support.user import User
+from tests.support.user import INTERRUPTIBLE, User
 
 BIG = sif() + random.Random(4).randbytes(3 * PART + 777)
 RANGES = 4
@@ -123,7 +123,7 @@ def test_ctrl_c_ends_a_pull_whose_connection_stands_still(user: User, server: Ro
         user.host = between.host
         user.login()
         command = user.command("pull", f"{between.host}/lab/big:1", "-o", "big.sif")
-        running = subprocess.Popen(command, cwd=user.home, env=user.environment, stderr=subprocess.PIPE, text=True)
+        running = subprocess.Popen([*INTERRUPTIBLE, *command], cwd=user.home, env=user.environment, stderr=subprocess.PIPE, text=True)
         try:
             assert asked.wait(60)
             running.send_signal(signal.SIGINT)
