@@ -62,10 +62,9 @@ async def test_what_is_not_offered_is_refused(visit: Visit, registry: Registry, 
     assert len(everything) > 10
     browser = visit(user)
     mine, shown = await offered(browser)
+    filled = {"name": "x", "typed": str(VAULT), "holder": "admin", "role": "guest", "pull": "on", "digest": f"sha256:{'0' * 64}"}
     for action, act in sorted(everything - mine):
-        answer = await browser.post(
-            action, {"act": act, "name": "x", "typed": str(VAULT), "holder": "admin", "role": "guest", "pull": "on"}
-        )
+        answer = await browser.post(action, {"act": act, **filled})
         assert answer.status in (400, 403, 404, 422), (action, act, answer.status)
         # What a role may not do is refused as such, however the form is filled; only what is wrong before anybody is asked is 400.
         assert answer.status != 400 or "/policies/" in action or "/jobs/" in action, (action, act, answer.text)
