@@ -280,10 +280,13 @@ class Squashfs:
     # Content.
 
     def where(self, file: Node) -> int:
-        """Where the content of a file begins, in bytes, times 2^20, and where in a block that it has in common with others."""
+        """Where the content of a file begins, in bytes, times 2^20, and where in a block that it has in common with others.
+
+        It orders reading, so a fragment that would lie behind the end, which reading refuses, comes last.
+        """
         if file.fragment == NONE or file.size >= self.block_size:
             return file.place << 20
-        return self._fragments[file.fragment][0] << 20 | file.offset
+        return min(self._fragments[file.fragment][0], self.size) << 20 | file.offset
 
     def content(self, file: Node) -> Iterator[bytes | memoryview]:
         """What a file holds, holes as zeros, in pieces of at most a block."""

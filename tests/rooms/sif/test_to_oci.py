@@ -311,6 +311,16 @@ def test_any_damage_is_read_or_refused(changes: list[tuple[int, int]]) -> None:
         assert isinstance(refused, InvalidSif | ImageTooLarge | NotConvertible)
 
 
+def test_a_fragment_behind_the_end_is_refused() -> None:
+    data, begins = bytearray(FUZZED), 32_768
+    (table,) = struct.unpack_from("<Q", data, begins + 80)
+    (block,) = struct.unpack_from("<Q", data, begins + table)
+    assert data[begins + block + 1] & 0x80, "the block of the table is not compressed"
+    struct.pack_into("<Q", data, begins + block + 2, 2**60)
+    with pytest.raises(InvalidSif, match=str(2**60)):
+        made_of(bytes(data))
+
+
 def test_the_root_is_described_once() -> None:
     plain = gzip.decompress(made_of(sif(squashfs(folder("./", 0o751, owner=(1, 2)), entry("a"))))[1])
     with tarfile.open(fileobj=io.BytesIO(plain)) as archive:
