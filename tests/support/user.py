@@ -56,3 +56,11 @@ class User:
     def names(self) -> set[str]:
         """The files that lie in the home, apart from docker's folder."""
         return {path.name for path in self.home.iterdir()} - {".docker"}
+
+
+def logged_in(home: Path, host: str) -> User:
+    """Somebody in a new home who has logged in."""
+    somebody = User(home, host)
+    somebody.home.mkdir()
+    somebody.login()
+    return somebody

@@ -18,7 +18,7 @@ from tests.support.between import Between
 from tests.support.factories import blob
 from tests.support.server import RoadsteadServer, free_port
 from tests.support.sifs import sif
-from tests.support.user import User
+from tests.support.user import User, logged_in
 
 BIG = sif() + random.Random(1).randbytes(3 * PART + 12345)
 
@@ -38,10 +38,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RoadsteadServer
 
 @pytest.fixture
 def user(tmp_path: Path, server: RoadsteadServer) -> User:
-    somebody = User(tmp_path / "home", server.host)
-    somebody.home.mkdir()
-    somebody.login()
-    return somebody
+    return logged_in(tmp_path / "home", server.host)
 
 
 def through(user: User, between: Between) -> User:

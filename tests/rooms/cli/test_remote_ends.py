@@ -19,7 +19,7 @@ from tests.support.clients.images import GZIP, assemble, tar, write_layout
 from tests.support.origin import Answered, Origin
 from tests.support.server import RoadsteadServer, free_port
 from tests.support.sifs import sif
-from tests.support.user import INTERRUPTIBLE, User
+from tests.support.user import INTERRUPTIBLE, User, logged_in
 
 BIG = sif() + random.Random(4).randbytes(3 * PART + 777)
 RANGES = 4
@@ -50,10 +50,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RoadsteadServer
 
 @pytest.fixture
 def user(tmp_path: Path, server: RoadsteadServer) -> User:
-    somebody = User(tmp_path / "home", server.host)
-    somebody.home.mkdir()
-    somebody.login()
-    return somebody
+    return logged_in(tmp_path / "home", server.host)
 
 
 @pytest.mark.parametrize("cache", [False, True], ids=["to one target", "with one cache"])

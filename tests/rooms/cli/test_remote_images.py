@@ -21,7 +21,7 @@ from tests.support.between import Between
 from tests.support.clients.images import GZIP, OCI_INDEX, OCI_MANIFEST, Image, as_json, assemble, read_layout, tar, write_layout
 from tests.support.server import RoadsteadServer, free_port
 from tests.support.sifs import sif
-from tests.support.user import User
+from tests.support.user import User, logged_in
 
 BIG = sif() + random.Random(2).randbytes(3 * PART + 54321)
 
@@ -59,10 +59,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RoadsteadServer
 
 @pytest.fixture
 def user(tmp_path: Path, server: RoadsteadServer) -> User:
-    somebody = User(tmp_path / "home", server.host)
-    somebody.home.mkdir()
-    somebody.login()
-    return somebody
+    return logged_in(tmp_path / "home", server.host)
 
 
 def test_an_image_comes_back_as_it_went(user: User) -> None:
