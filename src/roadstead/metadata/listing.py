@@ -15,6 +15,7 @@ import msgspec
 from sqlalchemy import BigInteger, Boolean, ColumnElement, Connection, Integer, Select, and_, func, literal, select
 
 from roadstead.errors import InvalidInput
+from roadstead.metadata import likeness
 from roadstead.metadata.schema import Moment
 from roadstead.metadata.statements import BATCH
 
@@ -146,7 +147,7 @@ def _equal(column: ColumnElement[Any], asked: Filter) -> ColumnElement[bool]:
 def _contains(column: ColumnElement[Any], asked: Filter) -> ColumnElement[bool]:
     if isinstance(column.type, BigInteger | Integer | Moment | Boolean):
         return _equal(column, asked)
-    return column.icontains(_value(column, asked, 0), autoescape=True)
+    return likeness.contains(column, str(_value(column, asked, 0)))
 
 
 def _between(column: ColumnElement[Any], asked: Filter) -> ColumnElement[bool]:

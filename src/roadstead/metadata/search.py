@@ -35,6 +35,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from roadstead.metadata import artifacts
+from roadstead.metadata.likeness import begins, contains, ends
 from roadstead.metadata.listing import Page
 from roadstead.metadata.projects import ProjectScope
 from roadstead.metadata.quotas import stored_in
@@ -110,16 +111,17 @@ def find(connection: Connection, scope: ProjectScope, text: str, page: Page) -> 
     if offset >= _FURTHEST:
         return [], False
     end = min(offset + page.size + 1, _FURTHEST)
-    best = [select(_in_order(kind).limit(end).subquery()) for kind in _of_all_kinds(connection, _seen(scope), scope, text)]
+    best = [select(_in_order(kind).limit(end).subquery()) for kind in _of_all_kinds(connection, scope, text, end)]
     statement = _in_order(select(union_all(*best).subquery())).limit(end - offset).offset(offset)
     rows = [_hit(tuple(row)) for row in connection.execute(statement)]
     return rows[: page.size], len(rows) > page.size
 
 
-def _of_all_kinds(connection: Connection, seen: Subquery, scope: ProjectScope, text: str) -> list[Select[Any]]:
+def _of_all_kinds(connection: Connection, scope: ProjectScope, text: str, most: int) -> list[Select[Any]]:
+    seen = _seen(scope)
     kinds = [_projects(scope, text), _repositories(seen, text)]
     if _IN_TAGS.fullmatch(text.rpartition(":")[2]):
-        kinds.append(_tags(seen, text))
+        kinds.append(_tags(seen, text, most))
     if len(text) >= _SHORTEST_IN_LABELS:
         kinds += [labels for of in (_image_labels, _sif_labels) if (labels := of(connection, seen, text)) is not None]
     if digest := _DIGEST.fullmatch(text.lower()):
@@ -169,45 +171,48 @@ def _row(
     )
 
 
-def _rank(text: str, *names: ColumnElement[str]) -> ColumnElement[int]:
-    """How well the best of these names fits; what fits none is there because of what it says."""
-    exact = or_(*(func.lower(name) == text.lower() for name in names))
-    prefix = or_(*(name.istartswith(text, autoescape=True) for name in names))
-    part = or_(*(name.icontains(text, autoescape=True) for name in names))
-    return case((exact, _EXACT), (prefix, _PREFIX), (part, _PART), else_=_SAID)
+def _rank(text: str, name: ColumnElement[str]) -> ColumnElement[int]:
+    """How well a name fits; what it does not fit is there because of what it says."""
+    exact = func.lower(name) == text.lower()
+    return case((exact, _EXACT), (begins(name, text), _PREFIX), (contains(name, text), _PART), else_=_SAID)
 
 
 def _projects(scope: ProjectScope, text: str) -> Select[Any]:
-    fits = or_(projects.c.name.icontains(text, autoescape=True), projects.c.description.icontains(text, autoescape=True))
+    fits = or_(contains(projects.c.name, text), contains(projects.c.description, text))
     row = _row(_rank(text, projects.c.name), "project", projects.c.name, said=projects.c.description)
     return row.where(projects.c.deleted_at.is_(None), scope.of_projects(), fits)
 
 
 def _repositories(seen: Subquery, text: str) -> Select[Any]:
     """With a slash before it, a name's last part begins it too: people type `gromacs` for `lab/tools/gromacs`."""
-    last = or_(func.lower(seen.c.name).endswith("/" + text.lower(), autoescape=True), func.lower(seen.c.name) == text.lower())
-    begins = or_(seen.c.name.istartswith(text, autoescape=True), seen.c.name.icontains("/" + text, autoescape=True))
-    part = seen.c.name.icontains(text, autoescape=True)
-    rank = case((last, _EXACT), (begins, _PREFIX), (part, _PART), else_=_SAID)
-    row = _row(rank, "repository", seen.c.project, seen.c.path, said=seen.c.description)
-    holding = exists().where(manifests.c.repository_id == seen.c.id, manifests.c.deleted_at.is_(None))
-    return row.where(holding, or_(part, seen.c.description.icontains(text, autoescape=True)))
+    named = select(seen).cte("named").prefix_with("MATERIALIZED")  # each name is put together once, and compared several times
+    last = or_(ends(named.c.name, "/" + text), func.lower(named.c.name) == text.lower())
+    first = or_(begins(named.c.name, text), contains(named.c.name, "/" + text))
+    part = contains(named.c.name, text)
+    rank = case((last, _EXACT), (first, _PREFIX), (part, _PART), else_=_SAID)
+    row = _row(rank, "repository", named.c.project, named.c.path, said=named.c.description)
+    holding = exists().where(manifests.c.repository_id == named.c.id, manifests.c.deleted_at.is_(None))
+    return row.where(holding, or_(part, contains(named.c.description, text)))
 
 
-def _tags(seen: Subquery, text: str) -> Select[Any]:
+def _tags(seen: Subquery, text: str, most: int) -> Select[Any]:
     """By the tag's name; what has a colon is held against the whole reference, `lab/tools/gromacs:2026`."""
     name: ColumnElement[str] = seen.c.name + ":" + tags.c.name if ":" in text else tags.c.name
-    row = _row(_rank(text, name), "tag", seen.c.project, seen.c.path, tags.c.name, manifests.c.digest)
-    joined = row.join_from(seen, tags, tags.c.repository_id == seen.c.id).join(manifests, manifests.c.id == tags.c.manifest_id)
-    return joined.where(tags.c.deleted_at.is_(None), *_fits_reference(seen, text))
+    row = _row(_rank(text, name), "tag", seen.c.project, seen.c.path, tags.c.name).add_columns(tags.c.manifest_id)
+    joined = row.join_from(seen, tags, tags.c.repository_id == seen.c.id)
+    fitting = joined.where(tags.c.deleted_at.is_(None), *_fits_reference(seen, text))
+    # Thousands may fit; only of those that are shown the manifests are read.
+    best = _in_order(fitting).limit(most).subquery("best")
+    shown = _row(best.c.rank, "tag", best.c.project, best.c.path, best.c.tag, manifests.c.digest)
+    return shown.join_from(best, manifests, manifests.c.id == best.c.manifest_id)
 
 
 def _fits_reference(seen: Subquery, text: str) -> list[ColumnElement[bool]]:
     """Neither name has a colon, so what is before one ends that of a repository, which spares the reading of all others' tags."""
     before, colon, behind = text.partition(":")
     if not colon:
-        return [tags.c.name.icontains(text, autoescape=True)]
-    return [seen.c.name.iendswith(before, autoescape=True), tags.c.name.istartswith(behind, autoescape=True)]
+        return [contains(tags.c.name, text)]
+    return [ends(seen.c.name, before), begins(tags.c.name, behind)]
 
 
 def _begins(digest: ColumnElement[str], prefixes: list[str]) -> ColumnElement[bool]:
@@ -245,7 +250,7 @@ def _sif_labels(connection: Connection, seen: Subquery, text: str) -> Select[Any
     each = _EACH_LABEL[connection.dialect.name](facts)
     said: ColumnElement[str] = each.c.key + "=" + each.c.value
     # The first condition spares most the reading of their JSON.
-    fits = (facts.icontains(_longest(text), autoescape=True), said.icontains(text, autoescape=True))
+    fits = (contains(facts, _longest(text)), contains(said, text))
     of_files = select(sif_facts.c.content_id, said.label("said")).join_from(sif_facts, each, true()).where(*fits)
     # What few SIFs say is looked for before the many repositories, which SQLite does not find out by itself.
     few = [row[0] for row in connection.execute(of_files.with_only_columns(sif_facts.c.content_id).limit(_FEW + 1))]
@@ -287,7 +292,7 @@ def _image_labels(connection: Connection, seen: Subquery, text: str) -> Select[A
     each = _EACH_LABEL[connection.dialect.name](newest.c.facts)
     said: ColumnElement[str] = each.c.key + "=" + each.c.value
     row = _row(literal(_SAID), "label", newest.c.project, newest.c.path, digest=newest.c.digest, said=said)
-    return row.select_from(newest.join(each, true())).where(said.icontains(text, autoescape=True))
+    return row.select_from(newest.join(each, true())).where(contains(said, text))
 
 
 def _may_be_folded(facts: ColumnElement[str], text: str) -> ColumnElement[bool]:
