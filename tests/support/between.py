@@ -6,15 +6,16 @@ import http.client
 import threading
 from collections import Counter
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
+from tests.support.listener import Handler, Listener
 from tests.support.server import RoadsteadServer
 
 Change = Callable[[str, bytes], bytes]
 """From the path and body of a blob's answer, the body that is sent instead; a shorter one is a cut connection. Called by many at once."""
 
 
-class Between:
+class Between(Listener):
     """Forwards to the server on a port of its own (`host`). `blobs` counts the GETs of each blob's path, `ranges` keeps their ranges."""
 
     def __init__(self, server: RoadsteadServer, change: Change = lambda _path, body: body) -> None:
@@ -24,28 +25,11 @@ class Between:
         self._lock = threading.Lock()
         outer = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
+        class Forwarding(Handler):
+            def do_GET(self) -> None:  # noqa: N802 - the name that http.server looks for
                 outer._forward(self, server)
 
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._listener.daemon_threads = True
-        self.host = f"127.0.0.1:{self._listener.server_address[1]}"
-        self._thread = threading.Thread(target=self._listener.serve_forever)
-
-    def __enter__(self) -> Between:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._listener.shutdown()
-        self._listener.server_close()
-        self._thread.join()
+        super().__init__(Forwarding)
 
     def _forward(self, request: BaseHTTPRequestHandler, server: RoadsteadServer) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)

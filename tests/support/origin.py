@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
+
+from tests.support.listener import Handler, Listener
 
 
 class Asked(NamedTuple):
@@ -28,16 +28,14 @@ class Answered(NamedTuple):
 Answer = Callable[[Asked], Answered]
 
 
-class Origin:
+class Origin(Listener):
     """Answers on a port of its own, as `name`; `asked` holds the requests in their order."""
 
     def __init__(self, answer: Answer, name: str = "127.0.0.1") -> None:
         self.asked: list[Asked] = []
         outer = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
+        class Answering(Handler):
             def _handle(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 asked = Asked(self.command, self.path, {key.lower(): value for key, value in self.headers.items()}, body)
@@ -55,23 +53,8 @@ class Origin:
                     return self._handle
                 raise AttributeError(name)
 
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._listener.daemon_threads = True
-        self.host = f"{name}:{self._listener.server_address[1]}"
+        super().__init__(Answering, name)
         self.url = f"http://{self.host}"
-        self._thread = threading.Thread(target=self._listener.serve_forever)
-
-    def __enter__(self) -> Origin:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._listener.shutdown()
-        self._listener.server_close()
-        self._thread.join()
 
     def credentials(self) -> set[str]:
         """The Authorization headers that came, with secrets in forms."""

@@ -20,7 +20,7 @@ LINK = "/sif/library/tools/it/1.0.sif"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RoadsteadServer]:
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RoadsteadServer]:
     """With a SIF in the public project and in a private one."""
     environment = {"ROADSTEAD_CREATE_PROJECTS_ON_PUSH": "true", "ROADSTEAD_CONVERSION_WAIT_SECONDS": "30"}
     with RoadsteadServer(tmp_path_factory.mktemp("downloads") / "data", environment) as server:
@@ -28,18 +28,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RoadsteadServer
             push(http, "library/tools/it", "1.0", PUSHED)
             push(http, "hidden/it", "1.0", PUSHED)
         yield server
-
-
-@pytest.fixture
-def http(server: RoadsteadServer) -> Iterator[httpx2.Client]:
-    with client(server) as made:
-        yield made
-
-
-@pytest.fixture
-def anonymous(server: RoadsteadServer) -> Iterator[httpx2.Client]:
-    with client(server, anonymous=True) as made:
-        yield made
 
 
 def refused(answer: httpx2.Response, status: int) -> str:
@@ -102,7 +90,7 @@ def test_what_the_client_has_is_not_sent_again(anonymous: httpx2.Client) -> None
     assert anonymous.get(LINK, headers={"If-None-Match": '"other"'}).status_code == 200
 
 
-def test_a_private_project_asks_who_it_is(server: RoadsteadServer, anonymous: httpx2.Client, http: httpx2.Client) -> None:
+def test_a_private_project_asks_who_it_is(registry: RoadsteadServer, anonymous: httpx2.Client, http: httpx2.Client) -> None:
     link = "/sif/hidden/it/1.0.sif"
     for answer in (anonymous.get(link), anonymous.get("/sif/absent/it/1.0.sif")):
         refused(answer, 401)
@@ -115,9 +103,9 @@ def test_a_private_project_asks_who_it_is(server: RoadsteadServer, anonymous: ht
     refused(anonymous.get("/sif/hidden/other/1.0.sif", headers={"Authorization": f"Bearer {token}"}), 401)
 
 
-def test_a_browsers_session_is_enough(server: RoadsteadServer) -> None:
-    with client(server, anonymous=True) as browser:
-        assert browser.post("/c/login", data={"principal": "admin", "password": server.admin_password}).status_code == 200
+def test_a_browsers_session_is_enough(registry: RoadsteadServer) -> None:
+    with client(registry, anonymous=True) as browser:
+        assert browser.post("/c/login", data={"principal": "admin", "password": registry.admin_password}).status_code == 200
         assert browser.get("/sif/hidden/it/1.0.sif").content == DATA
 
 

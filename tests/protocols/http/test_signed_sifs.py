@@ -32,7 +32,7 @@ SENTENCE: Final = (
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RoadsteadServer]:
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RoadsteadServer]:
     """With a public project that trusts KEY alone, and in it a SIF that nobody has signed and one that KEY has."""
     with RoadsteadServer(tmp_path_factory.mktemp("strict") / "data") as server:
         with client(server) as http:
@@ -43,18 +43,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RoadsteadServer
             push(http, HERE, "1.0", PUSHED)
             push(http, HERE, "good", GOOD)
         yield server
-
-
-@pytest.fixture
-def http(server: RoadsteadServer) -> Iterator[httpx2.Client]:
-    with client(server) as made:
-        yield made
-
-
-@pytest.fixture
-def anonymous(server: RoadsteadServer) -> Iterator[httpx2.Client]:
-    with client(server, anonymous=True) as made:
-        yield made
 
 
 @pytest.mark.parametrize("reference", ["1.0", PUSHED.digest, f"sha256:{HASH}"], ids=["tag", "manifest", "file"])
