@@ -19,7 +19,7 @@ from tests.journeys.test_who_may import tell
 from tests.protocols.conftest import short_directory
 from tests.support.browser import WINDOWS, chromium, log_in, picture, require_accessible
 from tests.support.clients.images import OCI_MANIFEST, base, image, push, tar
-from tests.support.clients.tools import Workplace, require_client
+from tests.support.clients.tools import Workplace, program, require_client
 from tests.support.clients.trusting import UNTRUSTED, here, make_sif, newcomer, registry_with_tls, trust
 from tests.support.daemons import CLASSIC_STORE, docker_daemon
 from tests.support.server import RoadsteadServer
@@ -390,6 +390,27 @@ def test_the_mirrors_that_the_help_tells_of_are_this_registry(registry: Roadstea
     settings.parent.mkdir(parents=True)
     settings.write_text(text.replace("PROJECT", "library/hub"))
     laptop.run("podman", "pull", "docker.io/library/busy:one")
+
+
+def test_containerd_pulls_by_what_the_help_says(registry: RoadsteadServer, laptop: Workplace, browser: Browser) -> None:
+    """That of the Docker daemon, once /trust.sh has told it of the registry; and as a mirror of Docker Hub, by the page's file."""
+    push(registry.http(), "library/cargo", "one", image("for containerd"))
+    push(registry.http(), "library/hub/library/freight", "one", image("from the mirror"))
+    page = window(browser, registry, "ada", PASSWORD)
+    page.goto("/help/containerd")
+    root = laptop.environment["DOCKER_HOST"].removeprefix("unix://").removesuffix("docker.sock")
+    laptop.environment["CONTAINERD_ADDRESS"] = f"{root}exec/containerd/containerd.sock"
+    (laptop.home / "ctr").symlink_to(program("dockerd"))  # the wrapper runs what it is called
+    ctr, *pull = command(page, "ctr")
+    assert ctr == "ctr"
+    *options, name = pull
+    laptop.run(str(laptop.home / ctr), *options, name.replace("PROJECT/NAME:TAG", "library/cargo:one"))
+    _, mirror = page.get_by_label("hosts.toml", exact=True).all_inner_texts()
+    laptop.path("hosts.toml").write_text(mirror.replace("PROJECT", "library/hub"))
+    laptop.run(str(laptop.home / "sh"), "-c", "cd /etc/containerd/certs.d && mkdir docker.io && cp ~/hosts.toml docker.io")
+    laptop.run(str(laptop.home / ctr), *options, "docker.io/library/freight:one")
+    pulled = laptop.run(str(laptop.home / ctr), "images", "list", "-q").out.split()
+    assert pulled == ["docker.io/library/freight:one", f"{HOST}/library/cargo:one"]
 
 
 ROLES = {"limitedGuest": set[str](), "guest": set[str](), "developer": {"push"}, "maintainer": {"push", "delete"}}
