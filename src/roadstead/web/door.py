@@ -21,6 +21,7 @@ from roadstead.web.call import HEADERS, Call
 from roadstead.web.errors import status_of
 from roadstead.web.form import Form, read_form
 from roadstead.web.pages import MODULES
+from roadstead.web.paging import PageGone
 from roadstead.web.rendering import Templates
 from roadstead.web.rooms import Rooms
 from roadstead.web.routes import Found, NotAnswered, RouteTable
@@ -59,7 +60,10 @@ class WebDoor:
         call = Call(request, self._rooms, self._templates, session, found.parameters, form)
         if self._rooms.access.limits.active:
             self._rooms.access.limits.request(call.actor)
-        return await handler(call)
+        try:
+            return await handler(call)
+        except PageGone as gone:
+            return call.redirect(gone.address)
 
     def _found(self, request: Request) -> Found | None:
         """The page; None where plain text answers. Raises NotFound for a browser that asks for what no page is."""

@@ -24,6 +24,14 @@ class Pager(msgspec.Struct, frozen=True):
     after: str | None
 
 
+class PageGone(Exception):
+    """A list has rows, and none on the page that is asked for: it has become shorter. `address` is that of its last page."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(address)
+        self.address = address
+
+
 def parse_page(query: dict[str, str], size: int = SIZE) -> Page:
     """`?page=` from 1. Raises InvalidInput."""
     asked = query.get("page", "1")
@@ -33,13 +41,15 @@ def parse_page(query: dict[str, str], size: int = SIZE) -> Page:
 
 
 def pager_of(path: str, query: dict[str, str], page: Page, total: int) -> Pager:
-    """The pager of a list of so many rows, whose addresses keep the rest of the query."""
+    """The pager of a list of so many rows, whose addresses keep the rest of the query. Raises PageGone."""
     start = (page.number - 1) * page.size
     shown = max(0, min(page.size, total - start))
 
     def address(number: int) -> str:
         return f"{path}?{urlencode({**query, 'page': number})}"
 
+    if total and not shown:
+        raise PageGone(address(-(-total // page.size)))
     return Pager(
         first=start + 1 if shown else 0,
         last=start + shown,

@@ -267,7 +267,7 @@ async def test_the_tags_page_lists_filters_and_sorts(visit: Visit, registry: Reg
     assert "v29" in (await browser.get(f"{address}?tag=29")).text
     assert "No tag here has <b>" in (await browser.get(f"{address}?tag=%3Cb%3E")).text
     assert "No tag here stands for" in (await browser.get(f"{address}?of={image('two').digest}")).text
-    assert "There is no such page any more" in (await browser.get(f"{address}?page=9")).text
+    assert (await browser.get(f"{address}?tag=v&page=9")).location == f"{address}?tag=v&page=2"
     for wrong in ("?sort=size", "?of=x", "?tag=%00"):
         assert (await browser.get(f"{address}{wrong}")).status == 400
     assert (await visit().get(f"/repositories/{VAULT}/-/tags")).location.startswith("/login")
