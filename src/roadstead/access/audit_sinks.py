@@ -16,12 +16,13 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import msgspec
 
-from roadstead.metadata.audit import AuditRow
+if TYPE_CHECKING:
+    from roadstead.metadata.audit import AuditRow
 
 _TIMEOUT_SECONDS: Final = 10.0
 _PORT: Final = 514

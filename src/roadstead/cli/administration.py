@@ -11,7 +11,6 @@ import msgspec
 import typer
 
 from roadstead.access.actor import SYSTEM, Level, Role
-from roadstead.access.public_keys import LARGEST
 from roadstead.cli.office import JsonOption, run_at_desk, say, show
 from roadstead.cli.options import ConfigOption, DataOption
 from roadstead.registry.conversion import ConversionSettings, When, parse_platforms
@@ -239,6 +238,8 @@ def project_conversion(
 
 def _key_or_fingerprint(said: str) -> str:
     """What a file of that name holds, a little more than may be read at most; else what was said."""
+    from roadstead.access.public_keys import LARGEST  # noqa: PLC0415 - see run_at_desk
+
     path = Path(said)
     if not path.is_file():
         return said

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -117,6 +116,8 @@ def convert(
 
 def _version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version  # noqa: PLC0415 - it costs more than all the rest of this
+
         typer.echo(f"roadstead {version('roadstead')}")
         raise typer.Exit
 

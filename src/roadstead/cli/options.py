@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from roadstead.settings import CONFIG_VARIABLE, PREFIX, Settings, load
+if TYPE_CHECKING:
+    from roadstead.settings import Settings
 
 DataOption = Annotated[Path | None, typer.Option(help="Directory of the registry's data (default: ./roadstead-data).")]
 ConfigOption = Annotated[Path | None, typer.Option(help="Configuration file (default: ./roadstead.toml, if there is one).")]
@@ -16,6 +17,8 @@ ConfigOption = Annotated[Path | None, typer.Option(help="Configuration file (def
 
 def apply(config: Path | None = None, **options: Path | str | int | None) -> Settings:
     """Put the options that were given into the environment, for this process and its workers, and read the settings."""
+    from roadstead.settings import CONFIG_VARIABLE, PREFIX, load  # noqa: PLC0415 - commands that ask another registry have none
+
     if config is not None:
         os.environ[CONFIG_VARIABLE] = str(config.absolute())
     for name, value in options.items():

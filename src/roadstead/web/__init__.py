@@ -14,8 +14,8 @@ fields (of POST alone, read and checked for the session's CSRF token before the 
 
 What changed something answers `call.redirect("/nouns/it", "What was done.")`, which shows the sentence on the next page once. What the
 person can mend (`call.MISTAKES`) is caught and shown in the form again by `call.again("nouns/page.html", error, …)`; all else is raised,
-and becomes a page by the table in `errors.py`. Lists ask rooms with `call.paging()` and hand `call.pager(total)` to the macro `pager`; who asks for
-a page after the last one comes to that.
+and becomes a page by the table in `errors.py`. Lists ask rooms with `call.paging()` and hand `call.pager(total)` to the macro `pager`;
+who asks for a page after the last one comes to that.
 
 Every template has: viewer (an Actor), viewer_name (None for nobody), is_admin, host, base_url, path, csrf_field, csrf_token, now, flash,
 static(…), and the filters `size`, `age`, `moment`, `count`,
