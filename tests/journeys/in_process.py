@@ -10,7 +10,8 @@ from typing import Any
 import httpx2
 import msgspec
 
-from roadstead.app import doors, open_system, prepare
+from roadstead.app.server import doors
+from roadstead.app.system import open_system, prepare
 from roadstead.content.disk import Disk
 from roadstead.content.filesystem import FilesystemStore
 from roadstead.registry.registry import Registry

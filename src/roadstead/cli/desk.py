@@ -8,7 +8,7 @@ from datetime import datetime
 
 from roadstead.access.actor import SYSTEM
 from roadstead.access.robots import Access, NewRobot, Permission
-from roadstead.app import System, open_system
+from roadstead.app.system import System, open_system
 from roadstead.errors import InvalidAccount, Misconfigured
 from roadstead.metadata import migrations
 from roadstead.metadata.audit import AuditRow

@@ -48,8 +48,9 @@ def run(settings: Settings) -> None:
     with _memory_folder() as folder:
         identity = _identified(source, folder) if source else None
         # Only now, as the metrics library looks for its folder when it is imported.
-        import roadstead.apis.harbor.door  # noqa: F401, PLC0415 - the workers take this door; imported here, they share it
-        from roadstead.app import prepare  # noqa: PLC0415
+        import roadstead.apis.harbor.door  # noqa: PLC0415 - the workers take this door; imported here, they share it
+        import roadstead.app.server  # noqa: F401, PLC0415 - see above
+        from roadstead.app.system import prepare  # noqa: PLC0415
         from roadstead.cli.beside import job_worker  # noqa: PLC0415 - it imports `app` too
 
         password = asyncio.run(prepare(settings))
@@ -116,7 +117,7 @@ def _server(settings: Settings, identity: Identity | None = None) -> PatientServ
     multiprocessing.set_start_method("fork")
     host, port = settings.address
     return PatientServer(
-        "roadstead.app:create",
+        "roadstead.app.server:create",
         factory=True,
         address=host,
         port=port,

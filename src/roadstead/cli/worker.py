@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 
-from roadstead.app import work
+from roadstead.app.worker import work
 from roadstead.settings import Settings
 
 _PR_SET_PDEATHSIG = 1

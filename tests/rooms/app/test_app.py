@@ -9,7 +9,8 @@ import pytest
 from pydantic import SecretStr
 
 from roadstead.access.actor import ANONYMOUS
-from roadstead.app import doors, open_system, prepare
+from roadstead.app.server import doors
+from roadstead.app.system import open_system, prepare
 from roadstead.errors import Unauthenticated
 from roadstead.metadata import projects
 from roadstead.settings import Settings
