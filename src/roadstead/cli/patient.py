@@ -1,5 +1,5 @@
-"""Granian's server, changed in two things: workers that are replaced may finish what they are doing, however long it takes, and what
-is live on pages ends before a worker is asked to stop.
+"""Granian's server, changed in three things: workers that are replaced may finish what they are doing, however long it takes; what is
+live on pages ends before a worker is asked to stop; and no worker is asked to stop before it can hear that.
 
 Granian by itself waits for a replaced worker in the thread that also starts and stops all others, and kills it after the time for
 stopping: a push of hours would be cut, or the server could not be stopped for hours.
@@ -56,7 +56,11 @@ class PatientServer(MPServer):
             time.sleep(_POLL_SECONDS)
 
     def shutdown(self, exit_code: int = 0) -> None:
-        """Those that still finish are stopped as all others are, and killed when the time for that is over."""
+        """Those that still finish are stopped as all others are, and killed when the time for that is over.
+
+        One that has just begun still has its parent's ears for signals: asked to stop, it would go on until it is killed.
+        """
+        self._wait_for_listeners(len(self.wrks), self.wrks)
         self.wrks += self._finishing
         for worker in self.wrks:
             _end_streams(worker)

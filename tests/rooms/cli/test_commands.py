@@ -145,3 +145,10 @@ def test_the_first_start_prints_a_password_that_works_and_the_second_none(tmp_pa
 def test_a_password_that_was_given_is_not_printed(tmp_path: Path) -> None:
     with RoadsteadServer(tmp_path / "data", {"ROADSTEAD_WORKERS": "1"}) as server:
         assert server.admin_password not in server.log.read_text()
+
+
+def test_a_server_that_is_stopped_while_its_workers_start_stops_at_once(tmp_path: Path) -> None:
+    """The first of many answers, and the others do not listen to signals yet."""
+    with RoadsteadServer(tmp_path / "data", arguments=["--workers", "16"]) as server:
+        assert server.stop() == 0
+        assert "Killing worker" not in server.log.read_text()
