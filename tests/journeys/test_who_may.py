@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -16,6 +13,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
+from tests.support import program
 from tests.support.clients.images import fetch, image, push
 from tests.support.server import RoadsteadServer, poll
 
@@ -44,11 +42,9 @@ class Lab(msgspec.Struct, frozen=True):
 
 
 def tell(server: RoadsteadServer, *arguments: str, said: str = "") -> Any:
-    program = str(Path(sys.executable).with_name("roadstead"))
     clean = {name: value for name, value in os.environ.items() if not name.startswith("ROADSTEAD_")}
     silent = arguments[:2] == ("token", "revoke")
-    command = [program, *arguments, "--data", str(server.data), *([] if silent else ["--json"])]
-    done = subprocess.run(command, check=False, env=clean, input=said, capture_output=True, text=True, timeout=60)
+    done = program.run((*arguments, "--data", str(server.data), *([] if silent else ["--json"])), clean, said=said)
     assert done.returncode == 0, done.stderr
     return None if silent else json.loads(done.stdout)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-PROGRAM = Path(sys.executable).with_name("roadstead")
+from tests.support import program
+
+PROGRAM = program.PROGRAM
+
 INTERRUPTIBLE = ("env", "--default-signal=INT")
 """Before a command that is broken off with Ctrl-C: a shell that runs the tests in its background ignores that signal, and so would that."""
 
@@ -29,8 +31,8 @@ class User:
         return [str(PROGRAM), *words, *plain]
 
     def run(self, *words: str, said: str | None = None) -> subprocess.CompletedProcess[str]:
-        command = self.command(*words)
-        return subprocess.run(command, input=said, text=True, capture_output=True, cwd=self.home, env=self.environment, check=False)
+        _, *arguments = self.command(*words)
+        return program.run(tuple(arguments), self.environment, said=said or "", directory=self.home)
 
     def done(self, *words: str, said: str | None = None) -> str:
         ended = self.run(*words, said=said)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from roadstead.access.secret import looks_like_secret
+from tests.support import program
 from tests.support.pem import public_pem
 
-PROGRAM = str(Path(sys.executable).with_name("roadstead"))
 GOOD = "correct horse battery"
 
 
@@ -30,8 +29,7 @@ class Site:
     def run(self, *arguments: str, said: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command, with `said` on its standard input."""
         clean = {name: value for name, value in os.environ.items() if not name.startswith("ROADSTEAD_")}
-        command = [PROGRAM, *arguments, "--data", str(self._data)]
-        return subprocess.run(command, check=False, env={**clean, "NO_COLOR": "1"}, input=said, capture_output=True, text=True, timeout=60)
+        return program.run((*arguments, "--data", str(self._data)), {**clean, "NO_COLOR": "1"}, said=said)
 
     def told(self, *arguments: str, said: str = "") -> Any:
         """What a command that succeeds prints as JSON."""
