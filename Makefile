@@ -7,6 +7,8 @@ VENV := .venv/bin
 CODE := $(wildcard src tests bench)
 UV = $$uv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 ARGS ?=
+# Each file's tests stay in one process, whose servers and databases they share; ARGS='-n 0' runs all in this one.
+PYTEST = $(VENV)/pytest -rs -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help
 help: ## Say what can be made
@@ -37,7 +39,7 @@ test-packages:
 
 .PHONY: test
 test: dev test-packages ## Run the tests (not real clients and the official suite: make clients, make conformance)
-	@$(VENV)/pytest -rs -m 'not clients and not conformance' $(ARGS)
+	@$(PYTEST) -m 'not clients and not conformance' $(ARGS)
 	@echo "Left out here: make conformance (needs Go or PyPI), make clients (needs root)."
 
 .PHONY: conformance
@@ -48,7 +50,7 @@ conformance: dev ## Run the official OCI distribution conformance suite against 
 clients: dev ## Install real container clients (as root) and run the tests that drive them
 	@if [ "$$(id -u)" = 0 ]; then bash tests/support/clients/install-clients.sh; \
 	else echo "make clients: installing the clients needs root; tests of those that are missing are skipped by name" >&2; fi
-	@$(VENV)/pytest -rs -m clients $(ARGS)
+	@$(PYTEST) -m clients $(ARGS)
 
 .PHONY: docs
 docs: ## Build the documentation as pages in dist/docs; a link that leads nowhere fails
