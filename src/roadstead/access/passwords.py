@@ -15,6 +15,7 @@ import math
 import secrets
 import time
 from collections import OrderedDict
+from functools import cache
 from typing import Final
 
 from argon2 import PasswordHasher
@@ -73,6 +74,12 @@ def require_good_password(password: str, name: str) -> None:
         raise InvalidAccount("The password is hardly more than the account's name; choose another.")
 
 
+@cache
+def _of_nobody() -> str:
+    """A hash that no password has, made once a process and ahead of any login: the first would be told by the time that it takes."""
+    return hash_password(secrets.token_hex(16))
+
+
 class PasswordChecker:
     """Checks passwords; at most two at a time, so that a flood of guesses cannot take the memory."""
 
@@ -80,7 +87,7 @@ class PasswordChecker:
         self._key = secrets.token_bytes(32)
         self._remembered: OrderedDict[bytes, tuple[float, str]] = OrderedDict()
         self._threads = thread_pool(2, "argon2")
-        self._nobody = hash_password(secrets.token_hex(16))
+        self._nobody = _of_nobody()
 
     async def check(self, account: AccountState | None, name: str, password: str) -> bool:
         """Whether `password` is the account's. An unknown account takes as long as a known one."""

@@ -216,7 +216,7 @@ class _SqlitePen:
                 self._driver.execute("ROLLBACK")
 
 
-class _Turnstile:
+class Turnstile:
     """One writer at a time, among the threads of this process and the processes on this file.
 
     SQLite waits for its own lock by sleeping and looking again, for up to a tenth of a second; the kernel wakes who waits for a file's
@@ -245,6 +245,7 @@ class _Turnstile:
             self._threads.release()
 
     def close(self) -> None:
+        """Close its file."""
         self._file.close()
 
 
@@ -259,7 +260,7 @@ class _SqliteWriter(threading.Thread):
         self._light_pen = _SqlitePen(path)
         self._light_pen.pragma("synchronous=NORMAL")
         self._light_pen.pragma("wal_autocheckpoint=0")  # a checkpoint waits for the disk
-        self._turnstile = _Turnstile(path)
+        self._turnstile = Turnstile(path)
         self._loop = asyncio.get_running_loop()
         self.start()
 

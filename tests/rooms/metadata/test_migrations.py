@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,7 +17,7 @@ from sqlalchemy import Connection, inspect, text
 
 from roadstead.errors import DatabaseFailed
 from roadstead.metadata import migrations
-from roadstead.metadata.database import Database, open_database
+from roadstead.metadata.database import Database, Turnstile, open_database
 from roadstead.metadata.schema import Moment, metadata, projects, to_microseconds
 from tests.support.factories import BEGINNING
 from tests.support.postgres import Postgres
@@ -89,6 +90,16 @@ async def test_upgrading_at_the_same_time_makes_the_schema_once(tmp_path: Path) 
         assert await database.read(migrations.current) == migrations.HEAD
     finally:
         await database.close()
+
+
+async def test_a_new_file_is_touched_by_nobody_out_of_turn(tmp_path: Path) -> None:
+    path = tmp_path / "roadstead.sqlite"
+    with closing(Turnstile(path)) as turnstile, turnstile.pass_through(wait=True):
+        upgrade = asyncio.create_task(asyncio.to_thread(lambda: asyncio.run(migrations.upgrade(f"sqlite:///{path}"))))
+        await asyncio.wait([upgrade], timeout=0.5)
+        assert (upgrade.done(), path.exists()) == (False, False)
+    await upgrade
+    assert path.exists()
 
 
 async def test_replicas_that_start_together_upgrade_postgresql_once(postgres: Postgres) -> None:

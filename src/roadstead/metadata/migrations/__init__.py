@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, exc, text
 from sqlalchemy.engine import make_url
 
-from roadstead.metadata.database import postgres_engine, sqlite_engine, sqlite_path, translate
+from roadstead.metadata.database import Turnstile, postgres_engine, sqlite_engine, sqlite_path, translate
 from roadstead.metadata.location import require_local
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ def _upgrade_sqlite(path: Path) -> None:
     require_local(path.parent)
     engine = sqlite_engine(path, write=True)
     try:
-        with engine.begin() as connection:
+        # One after the other from the first byte on: while a file is new, SQLite itself does not wait (`journal_mode=WAL`), but fails.
+        with closing(Turnstile(path)) as turnstile, turnstile.pass_through(wait=True), engine.begin() as connection:
             _run(connection)
     except (exc.DBAPIError, sqlite3.Error) as error:
         raise translate(error) from error
