@@ -26,7 +26,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
-from sqlalchemy import Connection, Engine, Select, create_engine, event, exc
+from sqlalchemy import Connection, Dialect, Engine, Select, create_engine, event, exc
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.dialects.sqlite.pysqlite import dialect as pysqlite_dialect
 from sqlalchemy.engine import make_url
@@ -352,8 +352,7 @@ class SqliteDatabase:
 
     def hot(self, statement: Select[Any]) -> HotSelect:
         """See `Database.hot`."""
-        compiled = statement.compile(dialect=pysqlite_dialect())
-        return _SqliteHot(self._hot, str(compiled), _positions(compiled))
+        return _SqliteHot(self._hot, *_compiled(statement, pysqlite_dialect()))
 
     async def check(self) -> None:
         """See `Database.check`."""
@@ -367,10 +366,24 @@ class SqliteDatabase:
         self._hot.close()
 
 
-def _positions(compiled: Any) -> tuple[str, ...]:
-    if set(compiled.params) - set(compiled.positiontup) or any(value is not None for value in compiled.params.values()):
-        raise ValueError("a hot select takes named bind parameters only")
-    return tuple(compiled.positiontup)
+_Hot = tuple[str, tuple[str, ...]]
+"""A select in a database's words, and the names of its parameters in their order."""
+
+_compiled_before: Final[dict[tuple[str, object], _Hot]] = {}
+
+
+def _compiled(statement: Select[Any], dialect: Dialect) -> _Hot:
+    """Compiled once a process: a registry with gates and one without ask for the same."""
+    structure = statement._generate_cache_key()
+    assert structure is not None  # it holds nothing of our own making
+    key = (dialect.name, structure.key)
+    found = _compiled_before.get(key)
+    if found is None:
+        compiled: Any = statement.compile(dialect=dialect)
+        if set(compiled.params) - set(compiled.positiontup) or any(value is not None for value in compiled.params.values()):
+            raise ValueError("a hot select takes named bind parameters only")
+        found = _compiled_before[key] = str(compiled), tuple(compiled.positiontup)
+    return found
 
 
 class _SqliteHot:
@@ -441,8 +454,7 @@ class PostgresDatabase:
 
     def hot(self, statement: Select[Any]) -> HotSelect:
         """See `Database.hot`."""
-        compiled = statement.compile(dialect=asyncpg_dialect())  # type: ignore[no-untyped-call]
-        return _PostgresHot(self._pool, str(compiled), _positions(compiled))
+        return _PostgresHot(self._pool, *_compiled(statement, asyncpg_dialect()))  # type: ignore[no-untyped-call]
 
     async def check(self) -> None:
         """See `Database.check`."""
