@@ -151,18 +151,26 @@ async def _stream(chunks: Chunks, length: int, send: Send) -> None:
 
 
 async def _file_chunks(file: LocalFile) -> AsyncGenerator[bytes, None]:
+    """The next chunk is read while one is being sent."""
     loop = asyncio.get_running_loop()
     offset, left = (file.span.start, file.span.length) if file.span else (0, file.size)
     descriptor = await loop.run_in_executor(None, os.open, file.path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def read() -> asyncio.Future[bytes]:
+        return loop.run_in_executor(None, os.pread, descriptor, min(left, _CHUNK), offset)
+
+    ahead: asyncio.Future[bytes] | None = read()
     try:
-        while left > 0:
-            chunk = await loop.run_in_executor(None, os.pread, descriptor, min(left, _CHUNK), offset)
-            if not chunk:
-                return
+        while ahead is not None and (chunk := await ahead):
             offset, left = offset + len(chunk), left - len(chunk)
+            ahead = read() if left > 0 else None
             yield chunk
     finally:
-        os.close(descriptor)
+        try:
+            if ahead is not None:
+                await asyncio.wait([ahead])
+        finally:
+            os.close(descriptor)
 
 
 def encoded(value: Any) -> bytes:

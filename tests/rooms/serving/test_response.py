@@ -82,6 +82,18 @@ async def test_a_range_leaves_in_chunks_of_bounded_size(file: Path) -> None:
     assert max(len(message.get("body", b"")) for message in messages[1:]) <= 1 << 20
 
 
+async def test_who_leaves_a_range_leaves_no_file_open(file: Path) -> None:
+    size = len(CONTENT)
+
+    async def leave(message: Message) -> None:
+        if message.get("body"):
+            raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        await send_response(Response(206, [], LocalFile(file, size, Span(1, size - 1))), "GET", {}, leave)
+    assert str(file) not in {str(one.readlink()) for one in Path("/proc/self/fd").iterdir() if one.is_symlink()}
+
+
 async def test_content_that_ends_early_breaks_the_answer_off(file: Path) -> None:
     with pytest.raises(ContentDamaged):
         await sent(Response(200, [], LocalFile(file, len(CONTENT) + 1, None)))
