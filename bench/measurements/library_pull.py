@@ -1,6 +1,6 @@
 """A SIF of 1 GiB by `apptainer pull library://`, which fetches ranges three at a time, and the same bytes by one GET of curl.
 
-Both write to memory, and the client's cache is off, so that it stores the file once, as curl does. Its check of the hash is in its time.
+Both write to memory, and the client's cache is off, so that it stores the file once, as curl does.
 """
 
 from __future__ import annotations
