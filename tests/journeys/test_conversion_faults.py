@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 from tests.journeys.test_job_worker import is_gone, job_worker
 from tests.journeys.test_who_may import tell
 from tests.support.clients.images import GZIP, OCI_CONFIG, PLAIN, Blob, Image, artifact, as_json, assemble, everything, push, tar
-from tests.support.server import RoadsteadServer, children, poll
+from tests.support.server import RoadsteadServer, children, poll, told_of
 
 SOON = 3.0
 """Seconds: one until the worker sees it, and what a busy machine adds."""
@@ -44,14 +45,7 @@ def converters(server: RoadsteadServer) -> list[int]:
     """The processes that convert."""
     worker = job_worker(server)
     found = [] if worker is None else sorted(children(worker))
-    return [one for one in found if b"roadstead.sif.converter" in _command(one)]
-
-
-def _command(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return b""
+    return [one for one in found if "roadstead.sif.converter" in told_of(one, "cmdline")]
 
 
 def stop_converter(server: RoadsteadServer) -> int:
@@ -64,10 +58,7 @@ def stop_converter(server: RoadsteadServer) -> int:
 
 def _is_shut_in(pid: int) -> bool:
     """Whether it has begun to work at the image."""
-    try:
-        return "NoNewPrivs:\t1" in Path(f"/proc/{pid}/status").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    return "NoNewPrivs:\t1" in told_of(pid, "status")
 
 
 def stored(server: RoadsteadServer) -> int:
@@ -83,8 +74,10 @@ def push_quietly(server: RoadsteadServer, repository: str, image: Image) -> None
 
 def unnamed(server: RoadsteadServer) -> list[str]:
     """Files without a name that the job worker holds open, on the store's file system."""
-    worker = job_worker(server)
-    links = [] if worker is None else [str(one.readlink()) for one in Path(f"/proc/{worker}/fd").iterdir() if one.is_symlink()]
+    worker, links = job_worker(server), []
+    for one in () if worker is None else Path(f"/proc/{worker}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            links.append(str(one.readlink()))
     return [link for link in links if link.startswith(str(server.data / "content")) and link.endswith("(deleted)")]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.server import RoadsteadServer, children, job_keepers, poll
+from tests.support.server import RoadsteadServer, children, job_keepers, poll, told_of
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def server(tmp_path: Path) -> Iterator[RoadsteadServer]:
 def job_worker(server: RoadsteadServer) -> int | None:
     """Its process id, once it has its name."""
     found = {worker for keeper in job_keepers(server) for worker in children(keeper)}
-    return next((worker for worker in found if Path(f"/proc/{worker}/comm").read_text() == "job-worker\n"), None)
+    return next((worker for worker in found if told_of(worker, "comm") == "job-worker\n"), None)
 
 
 def is_gone(pid: int) -> bool:

@@ -171,11 +171,19 @@ def listening(port: int, address: str = "127.0.0.1") -> bool:
         return probe.connect_ex((address, port)) == 0
 
 
+def told_of(pid: int, what: str) -> str:
+    """What the kernel tells of a process (proc(5)); nothing of one that has ended."""
+    try:
+        return Path(f"/proc/{pid}/{what}").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def children(pid: int) -> set[int]:
     """The processes that the process has started."""
-    return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+    return set(map(int, told_of(pid, f"task/{pid}/children").split()))
 
 
 def job_keepers(server: RoadsteadServer) -> set[int]:
     """The process that keeps a server's job worker running, if it is there."""
-    return {child for child in children(server.pid) if Path(f"/proc/{child}/comm").read_text() == "job-keeper\n"}
+    return {child for child in children(server.pid) if told_of(child, "comm") == "job-keeper\n"}
