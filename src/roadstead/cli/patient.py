@@ -1,5 +1,5 @@
 """Granian's server, changed in three things: workers that are replaced may finish what they are doing, however long it takes; what is
-live on pages ends before a worker is asked to stop; and no worker is asked to stop before it can hear that.
+live on pages ends before a worker is asked to stop; and a worker is asked to stop when it can hear that, and until it does.
 
 Granian by itself waits for a replaced worker in the thread that also starts and stops all others, and kills it after the time for
 stopping: a push of hours would be cut, or the server could not be stopped for hours.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +21,7 @@ from roadstead.serving.ending import ENDING
 
 _START_SECONDS: Final = 30.0
 _POLL_SECONDS: Final = 0.05
+_AGAIN_SECONDS: Final = 0.5
 _LISTEN: Final = "0A"  # TCP_LISTEN in the kernel's tables of sockets
 
 
@@ -58,13 +60,34 @@ class PatientServer(MPServer):
     def shutdown(self, exit_code: int = 0) -> None:
         """Those that still finish are stopped as all others are, and killed when the time for that is over.
 
-        One that has just begun still has its parent's ears for signals: asked to stop, it would go on until it is killed.
+        One that has just begun would take the signal for its parent's, or for nothing, and go on until it is killed.
         """
         self._wait_for_listeners(len(self.wrks), self.wrks)
         self.wrks += self._finishing
         for worker in self.wrks:
             _end_streams(worker)
-        super().shutdown(exit_code)  # type: ignore[no-untyped-call] # granian annotates few of its methods
+        stopped = threading.Event()
+        threading.Thread(target=_ask_again, args=(_descriptors(self.wrks), stopped), daemon=True).start()
+        try:
+            super().shutdown(exit_code)  # type: ignore[no-untyped-call] # granian annotates few of its methods
+        finally:
+            stopped.set()
+
+
+def _descriptors(workers: list[Any]) -> list[int]:
+    """One for each process that is there; unlike its number, it never becomes another's."""
+    found = []
+    for worker in workers:
+        with suppress(ProcessLookupError):
+            found.append(os.pidfd_open(worker.inner.pid))
+    return found
+
+
+def _ask_again(processes: list[int], stopped: threading.Event) -> None:
+    while not stopped.wait(_AGAIN_SECONDS):
+        for process in processes:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(process, signal.SIGTERM)
 
 
 def _end_streams(worker: Any) -> None:
