@@ -10,22 +10,23 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-_ESCAPE: Final = "/"
+ESCAPE: Final = "/"
+"""Before a character of a pattern that is to be no wildcard."""
 
 
 def contains(text: ColumnElement[str], part: str) -> ColumnElement[bool]:
     """Whether a part is in it."""
-    return _Like(text, literal(f"%{_escaped(part)}%"))
+    return _Like(text, literal(f"%{escaped(part)}%"))
 
 
 def begins(text: ColumnElement[str], part: str) -> ColumnElement[bool]:
     """Whether it begins with a part."""
-    return _Like(text, literal(f"{_escaped(part)}%"))
+    return _Like(text, literal(f"{escaped(part)}%"))
 
 
 def ends(text: ColumnElement[str], part: str) -> ColumnElement[bool]:
     """Whether it ends with a part."""
-    return _Like(text, literal(f"%{_escaped(part)}"))
+    return _Like(text, literal(f"%{escaped(part)}"))
 
 
 class _Like(FunctionElement[bool]):
@@ -40,14 +41,15 @@ class _Like(FunctionElement[bool]):
 @compiles(_Like)
 def _written(element: _Like, compiler: SQLCompiler, **options: Any) -> str:
     text, pattern = element.clauses
-    return compiler.process(text.ilike(pattern, escape=_ESCAPE), **options)
+    return compiler.process(text.ilike(pattern, escape=ESCAPE), **options)
 
 
 @compiles(_Like, "sqlite")
 def _written_for_sqlite(element: _Like, compiler: SQLCompiler, **options: Any) -> str:
     text, pattern = element.clauses
-    return compiler.process(text.like(pattern, escape=_ESCAPE), **options)
+    return compiler.process(text.like(pattern, escape=ESCAPE), **options)
 
 
-def _escaped(part: str) -> str:
+def escaped(part: str) -> str:
+    """A part, to be put into a pattern."""
     return re.sub(r"([%_/])", r"/\1", part)
