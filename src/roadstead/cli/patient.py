@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -66,28 +65,24 @@ class PatientServer(MPServer):
         self.wrks += self._finishing
         for worker in self.wrks:
             _end_streams(worker)
-        stopped = threading.Event()
-        threading.Thread(target=_ask_again, args=(_descriptors(self.wrks), stopped), daemon=True).start()
-        try:
-            super().shutdown(exit_code)  # type: ignore[no-untyped-call] # granian annotates few of its methods
-        finally:
-            stopped.set()
+        self._ask_until_they_end()
+        super().shutdown(exit_code)  # type: ignore[no-untyped-call] # granian annotates few of its methods
 
-
-def _descriptors(workers: list[Any]) -> list[int]:
-    """One for each process that is there; unlike its number, it never becomes another's."""
-    found = []
-    for worker in workers:
-        with suppress(ProcessLookupError):
-            found.append(os.pidfd_open(worker.inner.pid))
-    return found
-
-
-def _ask_again(processes: list[int], stopped: threading.Event) -> None:
-    while not stopped.wait(_AGAIN_SECONDS):
-        for process in processes:
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(process, signal.SIGTERM)
+    def _ask_until_they_end(self) -> None:
+        """Or until it is time to kill them, which granian does next; it would do so with those that have just ended, too."""
+        workers: list[Any] = self.wrks
+        begun = time.monotonic()
+        asked = begun - _AGAIN_SECONDS
+        while (now := time.monotonic()) - begun < (self.workers_kill_timeout or 0):
+            alive = [worker for worker in workers if worker.is_alive()]
+            if not alive:
+                return
+            if now - asked >= _AGAIN_SECONDS:
+                asked = now
+                for worker in alive:
+                    worker.terminate()
+            time.sleep(_POLL_SECONDS)
+        self.workers_kill_timeout = 1
 
 
 def _end_streams(worker: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -84,8 +83,7 @@ def test_head_begins_no_stream(registry: RoadsteadServer, http: httpx2.Client, c
 def test_streams_hold_up_no_stop(tmp_path: Path) -> None:
     with RoadsteadServer(tmp_path / "data") as server, open_stream(server, session(server)) as line:
         assert status(line) == 200
-        begun = time.monotonic()
         assert server.stop() == 0
-        assert time.monotonic() - begun < 9, "a worker had to be killed, which is done after ten seconds"
         while line.recv(65536):
             pass  # to its end, which a reset would be none of
+        assert "Killing worker" not in server.log.read_text()
