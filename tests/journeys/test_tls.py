@@ -8,7 +8,6 @@ import signal
 import socket
 import ssl
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -23,6 +22,7 @@ from roadstead.cli.patient import listeners
 from roadstead.serving.tls import OwnFiles, fingerprint
 from roadstead.serving.tls_authority import Authority
 from tests.support.certificates import site_authority, site_files
+from tests.support.program import PROGRAM, without_settings
 from tests.support.server import RoadsteadServer, children, job_keepers, poll
 
 WORKERS = 2
@@ -270,9 +270,8 @@ def test_a_server_with_old_workers_stops_as_fast_as_any(
 
 def refused(tmp_path: Path, **environment: str) -> str:
     """Start a server that must not start; what it said."""
-    command = [str(Path(sys.executable).with_name("roadstead")), "serve", "--data", str(tmp_path / "data"), "--listen", "127.0.0.1:1"]
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("ROADSTEAD_")}
-    done = subprocess.run(command, capture_output=True, text=True, env={**clean, **environment}, timeout=60, check=False)
+    command = [str(PROGRAM), "serve", "--data", str(tmp_path / "data"), "--listen", "127.0.0.1:1"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**without_settings(), **environment}, timeout=60, check=False)
     assert done.returncode == 1, done.stderr
     assert not (tmp_path / "data").exists(), "it was refused before anything was made"
     return done.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -42,9 +41,8 @@ class Lab(msgspec.Struct, frozen=True):
 
 
 def tell(server: RoadsteadServer, *arguments: str, said: str = "") -> Any:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("ROADSTEAD_")}
     silent = arguments[:2] == ("token", "revoke")
-    done = program.run((*arguments, "--data", str(server.data), *([] if silent else ["--json"])), clean, said=said)
+    done = program.run((*arguments, "--data", str(server.data), *([] if silent else ["--json"])), program.without_settings(), said=said)
     assert done.returncode == 0, done.stderr
     return None if silent else json.loads(done.stdout)
 

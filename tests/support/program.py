@@ -26,6 +26,11 @@ _DEADLINE: Final = 120.0
 _MESSAGE: Final = 1 << 20
 
 
+def without_settings() -> dict[str, str]:
+    """This process's environment, less what would set up Roadstead: the tests' settings come from the tests alone."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("ROADSTEAD_")}
+
+
 def run(
     arguments: tuple[str, ...], environment: Mapping[str, str], *, said: str = "", directory: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
@@ -50,10 +55,11 @@ def _warm(_network: Path, _mounts: Path) -> bytes:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener.bind("")  # the kernel's choice, in no directory
     listener.listen(64)
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("ROADSTEAD_")}
     code = f"from tests.support.program import take_orders; take_orders({listener.fileno()})"
     root = Path(__file__).parents[2]
-    warm = subprocess.Popen([sys.executable, "-c", code], cwd=root, env=clean, stdin=subprocess.PIPE, pass_fds=[listener.fileno()])
+    warm = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=root, env=without_settings(), stdin=subprocess.PIPE, pass_fds=[listener.fileno()]
+    )
     atexit.register(warm.terminate)
     address: bytes = listener.getsockname()
     listener.close()

@@ -7,7 +7,6 @@ import signal
 import socket
 import ssl
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -16,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 
 import httpx2
+
+from tests.support.program import PROGRAM, without_settings
 
 ADMIN_PASSWORD = "correct horse battery"
 DEADLINE = 30.0  # Seconds that the server may take to become ready or to go away.
@@ -79,13 +80,16 @@ class RoadsteadServer:
     def start(self) -> None:
         """Start, and return when `/health/ready` answers 200. Raises ServerError if that does not happen in time."""
         assert self._process is None, "the server is already running"
-        program = Path(sys.executable).with_name("roadstead")
-        command = [str(program), "serve", "--data", str(self.data), "--listen", f"{self.address}:{self.port}", *self._arguments]
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("ROADSTEAD_")}
+        command = [str(PROGRAM), "serve", "--data", str(self.data), "--listen", f"{self.address}:{self.port}", *self._arguments]
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**clean, **self._environment}, start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**without_settings(), **self._environment},
+                start_new_session=True,
             )
         try:
             self._until(self._is_ready, "become ready")

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
 from tests.support import program
-
-PROGRAM = program.PROGRAM
 
 INTERRUPTIBLE = ("env", "--default-signal=INT")
 """Before a command that is broken off with Ctrl-C: a shell that runs the tests in its background ignores that signal, and so would that."""
@@ -23,12 +20,12 @@ class User:
         self.home = home
         self.host = host
         self.plain = True
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(("ROADSTEAD_", "DOCKER_"))}
+        clean = {name: value for name, value in program.without_settings().items() if not name.startswith("DOCKER_")}
         self.environment = {**clean, "HOME": str(home)}
 
     def command(self, *words: str) -> list[str]:
         plain = ["--plain-http"] if self.plain and words[0] != "logout" else []
-        return [str(PROGRAM), *words, *plain]
+        return [str(program.PROGRAM), *words, *plain]
 
     def run(self, *words: str, said: str | None = None) -> subprocess.CompletedProcess[str]:
         _, *arguments = self.command(*words)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import httpx2
 import pytest
 
 from tests.protocols.http.exchange import accepted, begin, digest_of, push_blob, put_manifest, refused, small_image, wire
+from tests.support import program
 from tests.support.server import RoadsteadServer
 
 LIMIT = 300_000
@@ -43,8 +42,8 @@ def project(limited: RoadsteadServer, request: pytest.FixtureRequest) -> str:
 
 
 def administer(data: Path, *arguments: str) -> None:
-    program = Path(sys.executable).with_name("roadstead")
-    subprocess.run([str(program), *arguments, "--data", str(data)], check=True, capture_output=True, timeout=60)
+    done = program.run((*arguments, "--data", str(data)), program.without_settings())
+    assert done.returncode == 0, done.stderr
 
 
 def detail(answer: httpx2.Response) -> Mapping[str, Any]:

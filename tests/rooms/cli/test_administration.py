@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -28,8 +27,7 @@ class Site:
 
     def run(self, *arguments: str, said: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command, with `said` on its standard input."""
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("ROADSTEAD_")}
-        return program.run((*arguments, "--data", str(self._data)), {**clean, "NO_COLOR": "1"}, said=said)
+        return program.run((*arguments, "--data", str(self._data)), {**program.without_settings(), "NO_COLOR": "1"}, said=said)
 
     def told(self, *arguments: str, said: str = "") -> Any:
         """What a command that succeeds prints as JSON."""

@@ -21,8 +21,9 @@ from roadstead.oci.manifest import image_of, index_of
 from roadstead.sif.compression import usual
 from roadstead.sif.convert import Conversion, Source, convert
 from roadstead.sif.on_disk import default_platform
-from tests.rooms.cli.test_commands import PROGRAM, require_clear_failure, run
+from tests.rooms.cli.test_commands import require_clear_failure, run
 from tests.rooms.sif.archives import archive, entry, folder, symlink
+from tests.support.program import PROGRAM
 from tests.support.user import INTERRUPTIBLE
 
 LAYER = archive([folder("bin"), entry("bin/tool", b"#!/bin/sh\n" * 5000, mode=0o755), symlink("t", "bin/tool")])

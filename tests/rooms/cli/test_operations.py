@@ -17,9 +17,10 @@ import typer
 
 from roadstead.cli.main import app
 from roadstead.cli.reference import walk
+from tests.support.program import PROGRAM
 from tests.support.server import RoadsteadServer, free_port, listening, poll
 from tests.support.sifs import sif
-from tests.support.user import PROGRAM, User
+from tests.support.user import User
 
 ROOT = Path(__file__).parents[3]
 COMMANDS = dict(walk(typer.main.get_command(app), ()))
